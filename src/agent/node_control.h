@@ -1,0 +1,132 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+
+/// What the local API, and through it the command line, can ask of a running agent. Plain values in
+/// and out, so that neither side knows the other's insides.
+/// Threading: the agent's thread.
+namespace openp2p::agent {
+
+/// A forward as the user asked for it, and as it is stored.
+struct ForwardSpec {
+  std::string name;         ///< is_valid_name(); unique on this node.
+  std::string peer;         ///< The peer's name, or its id in 64 hex digits.
+  std::string host;         ///< Destination as the peer sees it: name, IPv4 or IPv6.
+  std::uint16_t port = 0;
+  Address listen;           ///< Loopback unless the user named another address. Port 0: any free one.
+  bool is_enabled = true;
+  friend bool operator==(const ForwardSpec&, const ForwardSpec&) = default;
+};
+
+struct ForwardStatus {
+  ForwardSpec spec;
+  /// "listening", "connected" (a session with the peer is there), "disabled", "failed" (not listening).
+  std::string state;
+  std::string reason;   ///< Why not listening, or why the last connection failed; may be empty.
+  std::string hint;     ///< The exact command or step that would help; may be empty.
+  std::optional<Address> bound;
+  std::uint64_t connections_now = 0;
+  std::uint64_t connections_total = 0;
+  std::uint64_t connections_failed = 0;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t bytes_received = 0;
+};
+
+struct PathCandidateStatus {
+  std::string local;    ///< "host 0.0.0.0:43210"
+  std::string remote;   ///< "srflx 198.51.100.7:4500"
+  std::string state;
+  unsigned checks_sent = 0;
+  std::optional<Duration> rtt;
+};
+
+struct PeerStatus {
+  NodeId id;
+  std::string name;
+  bool is_online = false;           ///< As the server says.
+  std::string session;              ///< "none", "connecting", "connected"
+  std::string path;                 ///< "direct IPv4", "direct IPv6", "LAN"; empty without one.
+  std::optional<Address> address;   ///< The peer's end of the path in use.
+  std::optional<Duration> rtt;
+  std::string reason;               ///< Why there is no path, or no better one; may be empty.
+  std::vector<PathCandidateStatus> candidates;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t bytes_received = 0;
+  std::string version;
+  std::string platform;
+  std::int64_t seen_at_us = 0;
+};
+
+struct NodeStatus {
+  NodeId id;
+  std::string name;
+  std::string network;
+  std::string version;
+  std::string server_address;       ///< In use, or tried last.
+  NodeId server_key;
+  std::string server_state;         ///< "connected", "connecting", "waiting"
+  std::string server_reason;        ///< Why not connected.
+  std::optional<Duration> server_retry_in;
+  std::optional<Address> observed_address;  ///< This node as the server sees it.
+  std::vector<Address> local_addresses;
+  Duration uptime{};
+  std::size_t peers_total = 0, peers_online = 0, sessions = 0, forwards = 0;
+  bool accepts_lan = false;
+  std::vector<std::string> accepts;  ///< "HOST:PORT" destinations allowed besides the node itself.
+};
+
+struct PingReply {
+  unsigned number = 0;
+  std::optional<Duration> rtt;  ///< nullopt: no answer in time.
+  std::string path;             ///< As PeerStatus::path.
+  std::optional<Address> address;
+  std::string reason;           ///< Why no answer, or why no better path.
+};
+
+struct NetcheckReport {
+  bool udp_v4 = false, udp_v6 = false;   ///< The STUN service answers over it.
+  std::optional<Address> reflexive_v4, reflexive_v6;
+  std::string mapping;    ///< RFC 4787's words; empty if unknown.
+  std::string filtering;
+  std::string nat;        ///< "no NAT", "full cone", "port-restricted cone", "symmetric", ...
+  std::optional<bool> hairpin;
+  std::optional<bool> preserves_port;
+  std::optional<Duration> server_rtt;
+  std::vector<std::string> evidence;     ///< One line a finding.
+  std::string error;                     ///< Why nothing could be found out.
+};
+
+/// A refusal for a person: what happened, why, and what to do.
+struct ControlError {
+  enum class Kind { kInvalid, kNotFound, kConflict, kUnavailable };
+  Kind kind = Kind::kInvalid;
+  std::string text;
+};
+
+class NodeControl {
+ public:
+  virtual ~NodeControl() = default;
+  virtual NodeStatus status() const = 0;
+  virtual std::vector<PeerStatus> peers() const = 0;
+  virtual std::vector<ForwardStatus> forwards() const = 0;
+  /// nullopt: done, and stored so that it survives a restart.
+  virtual std::optional<ControlError> add_forward(const ForwardSpec& spec) = 0;
+  virtual std::optional<ControlError> remove_forward(std::string_view name) = 0;
+  virtual std::optional<ControlError> set_forward_enabled(std::string_view name, bool enabled) = 0;
+  /// Calls `reply` `count` times, one second apart (count at most 1,000); then once with number 0.
+  /// Gives an error at once where the peer is unknown. `reply` returning false stops it.
+  virtual std::optional<ControlError> ping(std::string_view peer, unsigned count,
+                                           std::function<bool(const PingReply&)> reply) = 0;
+  virtual void netcheck(std::function<void(const NetcheckReport&)> done) = 0;
+};
+
+}  // namespace openp2p::agent

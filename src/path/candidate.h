@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string_view>
+
+#include "base/address.h"
+
+namespace openp2p::path {
+
+/// How an address came to be known (RFC 8445 section 5.1.1; mapped ones are by UPnP, NAT-PMP, PCP).
+enum class CandidateType { kHost, kServerReflexive, kPeerReflexive, kMapped, kRelayed };
+std::string_view candidate_type_text(CandidateType type);  ///< "host", "srflx", "prflx", ...
+
+/// An address at which a party may be reached.
+struct Candidate {
+  CandidateType type = CandidateType::kHost;
+  Address address;
+  SocketId socket;  ///< Of local candidates: the socket behind the address. Unused in remote ones.
+  friend bool operator==(const Candidate&, const Candidate&) = default;
+};
+
+/// RFC 8445 section 5.1.2.1, with IPv6 preferred to IPv4 (RFC 8421) among equals.
+std::uint32_t candidate_priority(const Candidate& candidate);
+
+}  // namespace openp2p::path

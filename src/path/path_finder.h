@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/bytes.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/time.h"
+#include "nat/stun_message.h"
+#include "path/candidate.h"
+
+/// Finds, keeps and changes the path of one session: candidates, connectivity checks, nomination,
+/// consent.
+///
+/// Source: ICE, RFC 8445 (candidates, priorities, check list, triggered checks, nomination), RFC 8838
+/// (trickle), RFC 7675 (consent), RFC 8489 (STUN with MESSAGE-INTEGRITY and FINGERPRINT). Differences:
+/// no SDP; nomination is repeated whenever a better path comes alive, for the session's whole life; and
+/// either side may leave a silent path at once for its next best valid one.
+/// Sans-I/O: no socket, clock or randomness of its own. Threading: one owner.
+namespace openp2p::path {
+
+/// Names one PathFinder in the datagrams of its owner: the high 32 bits of the transaction ids of its
+/// own checks, and (as 8 hex digits) its username fragment.
+using FinderTag = Strong<struct FinderTagTag, std::uint32_t>;
+
+enum class IceRole { kControlling, kControlled };
+
+struct PathFinderConfig {
+  IceRole role = IceRole::kControlling;
+  FinderTag local_tag;
+  FinderTag remote_tag;
+  /// Keys MESSAGE-INTEGRITY of all checks in both directions; only the two parties have it.
+  std::array<std::byte, 32> check_key{};
+  Duration pace = std::chrono::milliseconds(20);            ///< Ta of RFC 8445 section 14.2.
+  Duration first_retransmit = std::chrono::milliseconds(100);
+  Duration consent_interval = std::chrono::seconds(5);       ///< RFC 7675 section 5.1.
+  Duration gather_patience = std::chrono::seconds(10);       ///< RFC 8863: no failure before this.
+};
+
+/// Why there is no path, or none better. Text for people in reason_text().
+enum class PathReason {
+  kNone,            ///< There is a path and it is as good as can be.
+  kChecking,        ///< Checks are under way.
+  kNoCandidates,    ///< The peer named no address that this node can reach (family, sockets).
+  kNoAnswer,        ///< No check was answered: a NAT or firewall in between lets none through.
+  kLostConsent,     ///< The path went silent and no other answers.
+};
+std::string_view reason_text(PathReason reason);
+
+/// One line of the answer to "why this path and not a better one".
+struct PairReport {
+  Candidate local;
+  Candidate remote;
+  std::string_view state;  ///< "waiting", "in progress", "valid", "failed", "selected"
+  unsigned checks_sent = 0;
+  std::optional<Duration> rtt;
+};
+
+class PathFinder {
+ public:
+  static constexpr std::size_t kRemoteCandidatesMax = 32;
+  static constexpr std::size_t kPairsMax = 100;  ///< RFC 8445 section 6.1.2.5.
+
+  PathFinder(const PathFinderConfig& config, Random random, Log log, TimePoint now);
+  ~PathFinder();
+
+  // Candidates may come at any time, in any order, repeatedly.
+  void add_local(const Candidate& candidate, TimePoint now);
+  void remove_socket(SocketId socket, TimePoint now);
+  /// Loopback, unspecified, multicast and port 0 are refused: nobody may aim our checks there.
+  void add_remote(const Candidate& candidate, TimePoint now);
+  /// A path that is known to work because an authentic packet came over it (the address that a QUIC
+  /// handshake used). It becomes valid and, if nothing is selected, selected.
+  void add_proven(const Path& path, TimePoint now);
+
+  /// A STUN message addressed to this finder (by username or transaction id). `raw` is the datagram
+  /// that it was parsed from, for MESSAGE-INTEGRITY. Foreign or forged ones are ignored and counted.
+  void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
+  /// An authentic QUIC packet arrived over `from`: liveness of the path. Call once a batch.
+  void on_authentic(const Path& from, TimePoint now);
+  /// Data that wants an answer was sent over the selected path: silence now counts.
+  void on_sent(TimePoint now);
+  /// Addresses or routes changed: check everything again at once.
+  void on_network_changed(TimePoint now);
+
+  void on_timeout(TimePoint now);
+  std::optional<TimePoint> next_timeout() const;
+  /// 0: nothing to send.
+  std::size_t poll_datagram(Path& to, MutableByteView out, TimePoint now);
+
+  const Path* selected() const;  ///< nullptr: none.
+  /// Around a change of path: also send there until the given time (DESIGN section 2).
+  const Path* duplicate_to(TimePoint now) const;
+  std::optional<Duration> selected_rtt() const;
+  bool is_failed() const;  ///< All checks failed and patience is over; new candidates revive it.
+  PathReason reason() const;
+  std::vector<PairReport> report() const;
+
+  struct Counters {
+    std::uint64_t checks_sent = 0;
+    std::uint64_t checks_received = 0;
+    std::uint64_t forged = 0;
+    std::uint64_t switches = 0;
+  };
+  const Counters& counters() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace openp2p::path

@@ -1,0 +1,129 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/address.h"
+#include "base/bytes.h"
+#include "base/crypto.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "path/path_finder.h"
+#include "quic/connection.h"
+#include "session/session.h"
+
+/// All sessions of one party over its UDP sockets. Both programs stand on it: the agent dials the
+/// server and meets peers, the server accepts.
+///
+/// The life of a datagram: driver -> on_datagrams() -> STUN by tag to a PathFinder (else to the
+/// StunHandler), QUIC by connection id to a Session -> its handler. Out: poll_transmit() asks each
+/// session that has something for a burst, and sends it over the path that its PathFinder selected.
+/// Sans-I/O. Threading: one owner.
+namespace openp2p::session {
+
+/// One system call's worth of datagrams in the caller's buffer: to one address, all of segment_bytes
+/// but the last.
+struct Transmit {
+  SocketId socket;
+  Address to;
+  std::size_t bytes = 0;
+  std::size_t segment_bytes = 0;
+};
+
+/// Takes STUN messages that belong to no session: the server's STUN service, the agent's discovery.
+class StunHandler {
+ public:
+  virtual ~StunHandler() = default;
+  virtual void on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) = 0;
+};
+
+/// Decides about sessions that others open here.
+class Gatekeeper {
+ public:
+  virtual ~Gatekeeper() = default;
+  /// Inside the handshake: may this party have a session at all?
+  virtual bool is_welcome(const NodeId& peer) = 0;
+  /// The session is authenticated. Gives its handler (which outlives it), or nullptr to close it.
+  virtual SessionHandler* on_session(Session& session) = 0;
+};
+
+/// What both sides of a peer session agree on by signalling before the first datagram.
+struct Meeting {
+  NodeId peer;
+  path::IceRole role = path::IceRole::kControlling;  ///< Controlling dials QUIC.
+  path::FinderTag local_tag;
+  path::FinderTag remote_tag;
+  std::array<std::byte, 32> check_key{};  ///< The first Initial's connection id comes from it, too.
+  Duration rtt_hint = std::chrono::milliseconds(100);
+};
+
+class Endpoint {
+ public:
+  struct Options {
+    const IdentityKey* identity = nullptr;
+    const quic::PacketProtection* protection = nullptr;
+    SecretSource* secrets = nullptr;
+    StunHandler* stun = nullptr;
+    Gatekeeper* gatekeeper = nullptr;  ///< nullptr: nobody may open a session here uninvited.
+    std::uint64_t seed = 0;            ///< Timers' jitter.
+    Log log;
+    quic::ConnectionConfig connection;
+    /// Sessions that others may have open here at once, and of those, how many handshakes before
+    /// every further client has to prove its address with a Retry first (RFC 9000 section 8.1).
+    std::size_t sessions_max = 20'000;
+    std::size_t handshakes_before_retry = 256;
+    std::size_t handshakes_max = 2'048;
+    std::size_t sessions_per_address_max = 256;
+  };
+  explicit Endpoint(const Options& options);
+  ~Endpoint();
+  Endpoint(const Endpoint&) = delete;
+  Endpoint& operator=(const Endpoint&) = delete;
+
+  void add_socket(SocketId socket, const Address& local);
+  void remove_socket(SocketId socket, TimePoint now);
+
+  /// Opens a session to a party at a known place: its first packets go to all the addresses, 250 ms
+  /// apart (RFC 8305 section 5), and the first to answer is used.
+  Session& dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler,
+                TimePoint now);
+  /// Opens a session with a peer that wants one as well: candidates are added to session.paths().
+  Session& meet(const Meeting& meeting, SessionHandler& handler, TimePoint now);
+  /// Fresh tag for a Meeting, not in use here.
+  path::FinderTag new_tag();
+
+  void on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
+                    std::size_t segment_bytes, TimePoint now);
+  void on_timeout(TimePoint now);
+  std::optional<TimePoint> next_timeout() const;
+  std::optional<Transmit> poll_transmit(MutableByteView buffer, TimePoint now);
+  /// A datagram of the owner's own (STUN), sent by the next poll_transmit(). Dropped when 256 wait.
+  void send_datagram(SocketId socket, const Address& to, ByteView datagram);
+
+  void on_network_changed(TimePoint now);
+  void close_all(std::uint64_t code, std::string_view reason, TimePoint now);
+  std::size_t session_count() const;
+
+  struct Counters {
+    std::uint64_t datagrams_received = 0;
+    std::uint64_t datagrams_unknown = 0;  ///< No session, no STUN, no acceptable Initial.
+    std::uint64_t handshakes_refused = 0;
+    std::uint64_t retries_sent = 0;
+    std::uint64_t resets_sent = 0;
+  };
+  const Counters& counters() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace openp2p::session
