@@ -14,6 +14,7 @@
 #include "base/time.h"
 #include "nat/stun_message.h"
 #include "path/candidate.h"
+#include "path/finder_tag.h"
 
 /// Finds, keeps and changes the path of one session: candidates, connectivity checks, nomination,
 /// consent.
@@ -24,10 +25,6 @@
 /// either side may leave a silent path at once for its next best valid one.
 /// Sans-I/O: no socket, clock or randomness of its own. Threading: one owner.
 namespace openp2p::path {
-
-/// Names one PathFinder in the datagrams of its owner: the high 32 bits of the transaction ids of its
-/// own checks, and (as 8 hex digits) its username fragment.
-using FinderTag = Strong<struct FinderTagTag, std::uint32_t>;
 
 enum class IceRole { kControlling, kControlled };
 
@@ -98,6 +95,9 @@ class PathFinder {
   /// Around a change of path: also send there until the given time (DESIGN section 2).
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;
+  /// The largest UDP payload that the selected path is known to carry (RFC 8899's PLPMTU): 1,200 until
+  /// padded checks of larger sizes were answered.
+  std::size_t datagram_bytes() const;
   bool is_failed() const;  ///< All checks failed and patience is over; new candidates revive it.
   PathReason reason() const;
   std::vector<PairReport> report() const;

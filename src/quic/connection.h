@@ -51,6 +51,8 @@ struct ConnectionConfig {
   std::uint64_t connection_window_bytes = 32 << 20;
   std::uint64_t stream_window_bytes = 16 << 20;
   std::size_t send_ring_bytes = 1 << 20;   ///< Per stream, allocated at first use.
+  /// Clients: the connection id that the first Initial is addressed to; random where not given.
+  std::optional<std::uint64_t> initial_destination;
   std::uint64_t peer_streams_max = 1024;   ///< Streams that the peer may have open at once.
 };
 
@@ -172,6 +174,10 @@ class ConnectionFactory {
   /// address) and the time; gives the datagram's size, 0 if none can be made.
   std::size_t write_retry(ByteView datagram, ByteView client, MutableByteView out, TimePoint now);
   std::size_t write_version_negotiation(ByteView datagram, MutableByteView out);
+  /// A Stateless Reset (RFC 9000 section 10.3) for a short-header datagram of no known connection,
+  /// shorter than that datagram; 0 for other datagrams. Its token depends only on the identity key and
+  /// the connection id, so that it is valid for connections from before a restart.
+  std::size_t write_stateless_reset(ByteView datagram, MutableByteView out);
   /// nullptr where the datagram is no acceptable Initial, or `token_required` and the token is
   /// missing, old or another client's. The datagram must then also be given to on_datagram().
   std::unique_ptr<Connection> accept(ByteView datagram, ByteView client, bool token_required,

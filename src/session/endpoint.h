@@ -29,8 +29,8 @@
 /// Sans-I/O. Threading: one owner.
 namespace openp2p::session {
 
-/// One system call's worth of datagrams in the caller's buffer: to one address, all of segment_bytes
-/// but the last.
+/// One system call's worth of datagrams in the caller's buffer: to one address, all of
+/// segment_bytes but the last.
 struct Transmit {
   SocketId socket;
   Address to;

@@ -21,13 +21,14 @@ using quic::StreamId;
 
 class Session;
 
-/// What a session tells its owner. The rules of quic::ConnectionHandler hold: streams may be used from
-/// inside a call, the session must not be destroyed (the Endpoint owns it, and forgets it after
-/// on_closed()).
+/// What a session tells its owner. The rules of quic::ConnectionHandler hold: streams may be used
+/// from inside a call, the session must not be destroyed (the Endpoint owns it, and forgets it
+/// after on_closed()).
 class SessionHandler {
  public:
   virtual ~SessionHandler() = default;
-  virtual void on_established(Session& session) = 0;  ///< Keys proven on this side; streams may open.
+  virtual void on_established(
+      Session& session) = 0;  ///< Keys proven on this side; streams may open.
   virtual void on_stream_opened(Session& session, StreamId id) = 0;
   virtual void on_stream_data(Session& session, StreamId id, ByteView data, bool is_end) = 0;
   virtual void on_stream_writable(Session& session, StreamId id) = 0;

@@ -1,0 +1,434 @@
+#include "session/endpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <deque>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/check.h"
+#include "nat/stun_message.h"
+#include "session/admission.h"
+#include "session/session_impl.h"
+
+namespace openp2p::session {
+namespace {
+
+/// Own datagrams (STUN) that wait for the next poll; more mean that nobody polls.
+constexpr std::size_t kOutboxMax = 256;
+
+using ConnectionId = quic::Connection::ConnectionId;
+
+/// The id that the controlling side's first Initial is addressed to: secret to the two parties, so
+/// that nobody else can make this node start a handshake.
+ConnectionId meeting_id(const Meeting& meeting) {
+  std::array<std::byte, sizeof(ConnectionId)> bytes;
+  hkdf_sha256(meeting.check_key, {}, as_bytes("openp2p initial id"), bytes);
+  ConnectionId id = 0;
+  for (const std::byte b : bytes) id = id << 8 | std::to_integer<ConnectionId>(b);
+  return id;
+}
+
+/// What names a client's address in Retry tokens.
+std::array<std::byte, 18> address_bytes(const Address& address) {
+  std::array<std::byte, 18> bytes;
+  std::copy_n(std::as_bytes(std::span(address.ip.bytes())).begin(), 16, bytes.begin());
+  bytes[16] = static_cast<std::byte>(address.port >> 8);
+  bytes[17] = static_cast<std::byte>(address.port & 255);
+  return bytes;
+}
+
+}  // namespace
+
+class Endpoint::Impl final : public SessionOwner {
+ public:
+  explicit Impl(const Options& options)
+      : options_(options),
+        random_(options.seed),
+        factory_({options.identity, options.protection, options.secrets}),
+        admission_({options.sessions_max, options.sessions_per_address_max,
+                    options.handshakes_before_retry, options.handshakes_max}) {}
+
+  struct Socket {
+    SocketId id;
+    Address local;
+  };
+  struct Outgoing {
+    SocketId socket;
+    Address to;
+    Bytes datagram;
+  };
+  using Serial = SessionImpl::Serial;
+
+  // SessionOwner
+  void on_work(SessionImpl& session) override;
+  void on_tag(SessionImpl& session, path::FinderTag tag) override;
+  std::optional<SocketId> socket_for(const Address& remote) const override;
+  std::vector<path::Candidate> socket_candidates() const override;
+  Gatekeeper* gatekeeper() override { return options_.gatekeeper; }
+  std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) override;
+  Random fork_random() override { return random_.fork(); }
+  Log log() const override { return options_.log; }
+
+  SessionImpl& add_session(SessionImpl::Origin origin, TimePoint now);
+  void on_stun(const Path& from, ByteView datagram, TimePoint now);
+  void on_quic(const Path& from, ByteView datagram, TimePoint now);
+  SessionImpl* find(ByteView datagram);
+  SessionImpl* open(const Path& from, ByteView datagram, TimePoint now);
+  SessionImpl* accept(const Path& from, ByteView datagram, TimePoint now);
+  void accept_meeting(SessionImpl& session, const Path& from, ByteView datagram, TimePoint now);
+  void answer_unknown(const Path& from, ByteView datagram, TimePoint now);
+  void update(SessionImpl& session, TimePoint now);
+  void remove(SessionImpl& session);
+  void end_batch();
+
+  const Options options_;
+  Random random_;
+  quic::ConnectionFactory factory_;
+  Admission admission_;
+  Counters counters_;
+  std::vector<Socket> sockets_;
+  std::deque<Outgoing> outbox_;
+
+  Serial next_serial_ = 1;
+  std::map<Serial, std::unique_ptr<SessionImpl>> sessions_;
+  std::unordered_map<ConnectionId, SessionImpl*> by_id_;
+  std::unordered_multimap<path::FinderTag, SessionImpl*> by_tag_;
+  std::deque<Serial> work_;          ///< Sessions to be polled, each at most once.
+  std::vector<SessionImpl*> batch_;  ///< Sessions that got datagrams since the last poll.
+  std::set<std::pair<TimePoint, Serial>> timers_;
+};
+
+void Endpoint::Impl::on_work(SessionImpl& session) {
+  if (std::exchange(session.is_queued, true)) return;
+  work_.push_back(session.serial());
+}
+
+void Endpoint::Impl::on_tag(SessionImpl& session, path::FinderTag tag) {
+  session.tags.push_back(tag);
+  by_tag_.emplace(tag, &session);
+}
+
+std::optional<SocketId> Endpoint::Impl::socket_for(const Address& remote) const {
+  const auto same_family = [&](const Socket& s) { return s.local.ip.is_v4() == remote.ip.is_v4(); };
+  const auto found = std::ranges::find_if(sockets_, same_family);
+  if (found == sockets_.end()) return std::nullopt;
+  return found->id;
+}
+
+std::vector<path::Candidate> Endpoint::Impl::socket_candidates() const {
+  std::vector<path::Candidate> candidates;
+  for (const Socket& socket : sockets_) {
+    candidates.push_back({path::CandidateType::kHost, socket.local, socket.id});
+  }
+  return candidates;
+}
+
+std::unique_ptr<quic::Connection> Endpoint::Impl::connect(SessionImpl& session, TimePoint now) {
+  quic::ConnectionConfig config = options_.connection;
+  if (session.origin() == SessionImpl::Origin::kMet) {
+    config.initial_rtt = session.meeting().rtt_hint;
+    config.initial_destination = meeting_id(session.meeting());
+  }
+  on_work(session);
+  return factory_.connect(config, session, session, now);
+}
+
+SessionImpl& Endpoint::Impl::add_session(SessionImpl::Origin origin, TimePoint now) {
+  const Serial serial = next_serial_++;
+  auto session = std::make_unique<SessionImpl>(*this, serial, origin, now);
+  SessionImpl& added = *session;
+  sessions_.emplace(serial, std::move(session));
+  on_work(added);
+  return added;
+}
+
+void Endpoint::Impl::on_stun(const Path& from, ByteView datagram, TimePoint now) {
+  const auto message = nat::decode_stun(datagram);
+  if (!message) return;
+  std::optional<path::FinderTag> tag;
+  if (message->message_class == nat::StunClass::kRequest) {
+    tag = path::addressee(*message);
+  } else {
+    tag = path::asker(message->transaction);
+  }
+  bool is_ours = false;
+  if (tag) {
+    // Two sessions may share a tag by chance; only the one with the right key takes the message.
+    const auto [begin, end] = by_tag_.equal_range(*tag);
+    for (auto it = begin; it != end; ++it) {
+      is_ours = true;
+      it->second->on_stun(from, *message, datagram, now);
+      on_work(*it->second);
+    }
+  }
+  if (!is_ours && options_.stun != nullptr) {
+    options_.stun->on_stun(from.socket, from.remote, datagram, now);
+  }
+}
+
+SessionImpl* Endpoint::Impl::find(ByteView datagram) {
+  const auto id = quic::destination_id(datagram);
+  if (!id) return nullptr;
+  const auto found = by_id_.find(*id);
+  return found == by_id_.end() ? nullptr : found->second;
+}
+
+void Endpoint::Impl::on_quic(const Path& from, ByteView datagram, TimePoint now) {
+  SessionImpl* session = find(datagram);
+  if (session == nullptr || session->connection() == nullptr) {
+    session = open(from, datagram, now);
+    if (session == nullptr) return;
+  }
+  session->on_datagram(from, datagram, now);
+  if (!std::exchange(session->is_in_batch, true)) batch_.push_back(session);
+  on_work(*session);
+}
+
+/// A datagram for no connection: perhaps the first of one.
+SessionImpl* Endpoint::Impl::open(const Path& from, ByteView datagram, TimePoint now) {
+  SessionImpl* session = find(datagram);
+  if (session != nullptr) {
+    accept_meeting(*session, from, datagram, now);
+  } else {
+    session = accept(from, datagram, now);
+  }
+  if (session == nullptr || session->connection() == nullptr) return nullptr;
+  update(*session, now);
+  return session;
+}
+
+void Endpoint::Impl::accept_meeting(SessionImpl& session, const Path& from, ByteView datagram,
+                                    TimePoint now) {
+  if (session.meeting().role != path::IceRole::kControlled || session.is_over()) return;
+  quic::ConnectionConfig config = options_.connection;
+  config.initial_rtt = session.meeting().rtt_hint;
+  auto connection = factory_.accept(datagram, address_bytes(from.remote), /*token_required=*/false,
+                                    config, session, session, now);
+  if (connection == nullptr) return;
+  session.start_accepted(from);
+  session.set_connection(std::move(connection));
+}
+
+SessionImpl* Endpoint::Impl::accept(const Path& from, ByteView datagram, TimePoint now) {
+  const auto initial = quic::ConnectionFactory::inspect(datagram);
+  if (options_.gatekeeper == nullptr ||
+      initial.kind != quic::ConnectionFactory::InitialKind::kAccept) {
+    answer_unknown(from, datagram, now);
+    return nullptr;
+  }
+  const auto client = address_bytes(from.remote);
+  const Admission::Verdict verdict = admission_.judge(from.remote.ip);
+  if (verdict == Admission::Verdict::kRefuse) {
+    ++counters_.handshakes_refused;
+    return nullptr;
+  }
+  const bool token_required = verdict == Admission::Verdict::kAcceptWithToken;
+  if (token_required && !initial.has_token) {
+    std::array<std::byte, 512> retry;
+    const std::size_t size = factory_.write_retry(datagram, client, retry, now);
+    if (size == 0 || outbox_.size() >= kOutboxMax) return nullptr;
+    ++counters_.retries_sent;
+    outbox_.push_back({from.socket, from.remote, to_bytes(ByteView(retry).first(size))});
+    return nullptr;
+  }
+  SessionImpl& session = add_session(SessionImpl::Origin::kAccepted, now);
+  session.start_accepted(from);
+  auto connection =
+      factory_.accept(datagram, client, token_required, options_.connection, session, session, now);
+  if (connection == nullptr) {
+    ++counters_.handshakes_refused;
+    remove(session);
+    return nullptr;
+  }
+  session.set_connection(std::move(connection));
+  admission_.on_handshake(session.serial(), from.remote.ip);
+  return &session;
+}
+
+/// A party that restarted, or that never knew this connection, says so (RFC 9000 section 10.3), so
+/// that the other side need not wait for its idle timeout. Never longer than what asked for it.
+void Endpoint::Impl::answer_unknown(const Path& from, ByteView datagram, TimePoint now) {
+  ++counters_.datagrams_unknown;
+  if (outbox_.size() >= kOutboxMax || !admission_.may_answer_stranger(now)) return;
+  std::array<std::byte, 256> answer;
+  std::size_t size = 0;
+  const bool is_version_unknown = quic::ConnectionFactory::inspect(datagram).kind ==
+                                  quic::ConnectionFactory::InitialKind::kVersionNegotiation;
+  if (is_version_unknown) {
+    size = factory_.write_version_negotiation(datagram, answer);
+  } else {
+    size = factory_.write_stateless_reset(datagram, answer);
+  }
+  if (size == 0) return;
+  ++counters_.resets_sent;
+  outbox_.push_back({from.socket, from.remote, to_bytes(ByteView(answer).first(size))});
+}
+
+/// Brings the books up to date after a session was touched: connection ids, timer, its end.
+void Endpoint::Impl::update(SessionImpl& session, TimePoint now) {
+  if (quic::Connection* connection = session.connection()) {
+    while (const auto change = connection->poll_id_change()) {
+      if (change->is_added) {
+        if (by_id_.emplace(change->id, &session).second) session.ids.push_back(change->id);
+      } else if (std::erase(session.ids, change->id) > 0) {
+        by_id_.erase(change->id);
+      }
+    }
+    if (session.is_established() || session.is_over())
+      admission_.on_handshake_end(session.serial());
+  }
+  const auto next = session.next_timeout();
+  if (next == session.armed) return;
+  if (session.armed) timers_.erase({*session.armed, session.serial()});
+  session.armed = next;
+  if (next) timers_.emplace(std::max(*next, now), session.serial());
+  if (next) session.armed = std::max(*next, now);
+}
+
+void Endpoint::Impl::remove(SessionImpl& session) {
+  for (const ConnectionId id : session.ids) by_id_.erase(id);
+  for (const path::FinderTag tag : session.tags) {
+    const auto [begin, end] = by_tag_.equal_range(tag);
+    const auto found =
+        std::find_if(begin, end, [&](const auto& e) { return e.second == &session; });
+    if (found != end) by_tag_.erase(found);
+  }
+  if (session.armed) timers_.erase({*session.armed, session.serial()});
+  std::erase(batch_, &session);
+  admission_.on_session_end(session.serial());
+  sessions_.erase(session.serial());
+}
+
+void Endpoint::Impl::end_batch() {
+  for (std::size_t i = 0; i < batch_.size(); ++i) {
+    batch_[i]->is_in_batch = false;
+    batch_[i]->on_batch_end();
+  }
+  batch_.clear();
+}
+
+Endpoint::Endpoint(const Options& options) : impl_(std::make_unique<Impl>(options)) {}
+Endpoint::~Endpoint() = default;
+
+void Endpoint::add_socket(SocketId socket, const Address& local) {
+  impl_->sockets_.push_back({socket, local});
+}
+
+void Endpoint::remove_socket(SocketId socket, TimePoint now) {
+  std::erase_if(impl_->sockets_, [&](const Impl::Socket& s) { return s.id == socket; });
+  for (auto& [serial, session] : impl_->sessions_) {
+    session->on_socket_removed(socket, now);
+    impl_->on_work(*session);
+  }
+}
+
+Session& Endpoint::dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler,
+                        TimePoint now) {
+  SessionImpl& session = impl_->add_session(SessionImpl::Origin::kDialed, now);
+  session.start_dial(peer, std::move(addresses), handler);
+  impl_->update(session, now);
+  return session;
+}
+
+Session& Endpoint::meet(const Meeting& meeting, SessionHandler& handler, TimePoint now) {
+  SessionImpl& session = impl_->add_session(SessionImpl::Origin::kMet, now);
+  session.start_meeting(meeting, handler);
+  if (meeting.role == path::IceRole::kControlled) {
+    const ConnectionId id = meeting_id(meeting);
+    if (impl_->by_id_.emplace(id, &session).second) session.ids.push_back(id);
+  }
+  impl_->update(session, now);
+  return session;
+}
+
+path::FinderTag Endpoint::new_tag() {
+  for (;;) {
+    const path::FinderTag tag(static_cast<std::uint32_t>(impl_->random_.next()));
+    if (tag.value() != 0 && !impl_->by_tag_.contains(tag)) return tag;
+  }
+}
+
+void Endpoint::on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
+                            std::size_t segment_bytes, TimePoint now) {
+  const Path path{socket, from};
+  if (segment_bytes == 0) return;
+  while (!datagrams.empty()) {
+    const ByteView datagram = datagrams.first(std::min(segment_bytes, datagrams.size()));
+    datagrams = datagrams.subspan(datagram.size());
+    ++impl_->counters_.datagrams_received;
+    if (nat::looks_like_stun(datagram)) {
+      impl_->on_stun(path, datagram, now);
+    } else {
+      impl_->on_quic(path, datagram, now);
+    }
+  }
+}
+
+void Endpoint::on_timeout(TimePoint now) {
+  while (!impl_->timers_.empty() && impl_->timers_.begin()->first <= now) {
+    const auto [at, serial] = *impl_->timers_.begin();
+    impl_->timers_.erase(impl_->timers_.begin());
+    SessionImpl& session = *impl_->sessions_.at(serial);
+    session.armed.reset();
+    session.on_timeout(now);
+    impl_->on_work(session);
+  }
+}
+
+std::optional<TimePoint> Endpoint::next_timeout() const {
+  if (impl_->timers_.empty()) return std::nullopt;
+  return impl_->timers_.begin()->first;
+}
+
+std::optional<Transmit> Endpoint::poll_transmit(MutableByteView buffer, TimePoint now) {
+  impl_->end_batch();
+  if (!impl_->outbox_.empty()) {
+    const Impl::Outgoing out = std::move(impl_->outbox_.front());
+    impl_->outbox_.pop_front();
+    std::copy(out.datagram.begin(), out.datagram.end(), buffer.begin());
+    return Transmit{out.socket, out.to, out.datagram.size(), out.datagram.size()};
+  }
+  while (!impl_->work_.empty()) {
+    const Impl::Serial serial = impl_->work_.front();
+    const auto found = impl_->sessions_.find(serial);
+    if (found == impl_->sessions_.end()) {
+      impl_->work_.pop_front();
+      continue;
+    }
+    SessionImpl& session = *found->second;
+    const auto transmit = session.poll_transmit(buffer, now);
+    impl_->work_.pop_front();
+    if (transmit) {
+      impl_->work_.push_back(serial);  // Behind the others: bursts take turns.
+      return transmit;
+    }
+    session.is_queued = false;
+    impl_->update(session, now);
+    if (session.is_over()) impl_->remove(session);
+  }
+  return std::nullopt;
+}
+
+void Endpoint::send_datagram(SocketId socket, const Address& to, ByteView datagram) {
+  if (impl_->outbox_.size() >= kOutboxMax) return;
+  impl_->outbox_.push_back({socket, to, to_bytes(datagram)});
+}
+
+void Endpoint::on_network_changed(TimePoint now) {
+  for (auto& [serial, session] : impl_->sessions_) {
+    session->on_network_changed(now);
+    impl_->on_work(*session);
+  }
+}
+
+void Endpoint::close_all(std::uint64_t code, std::string_view reason, TimePoint now) {
+  for (auto& [serial, session] : impl_->sessions_) session->close(code, reason, now);
+}
+
+std::size_t Endpoint::session_count() const { return impl_->sessions_.size(); }
+
+const Endpoint::Counters& Endpoint::counters() const { return impl_->counters_; }
+
+}  // namespace openp2p::session

@@ -1,0 +1,150 @@
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "session/endpoint.h"
+
+/// The inside of a session: a QUIC connection bound to a PathFinder. Only Endpoint uses it.
+namespace openp2p::session {
+
+class SessionImpl;
+
+/// What a session asks of the Endpoint that owns it.
+class SessionOwner {
+ public:
+  virtual ~SessionOwner() = default;
+  virtual void on_work(
+      SessionImpl& session) = 0;  ///< It may have something to send, or a new deadline.
+  virtual void on_tag(SessionImpl& session, path::FinderTag tag) = 0;  ///< Its PathFinder's name.
+  virtual std::optional<SocketId> socket_for(const Address& remote) const = 0;
+  virtual std::vector<path::Candidate> socket_candidates() const = 0;
+  virtual Gatekeeper* gatekeeper() = 0;
+  virtual std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) = 0;
+  virtual Random fork_random() = 0;
+  virtual Log log() const = 0;
+};
+
+class SessionImpl final : public Session,
+                          public quic::ConnectionHandler,
+                          public quic::PeerVerifier {
+ public:
+  using Serial = std::uint64_t;
+
+  /// How the session came to be.
+  enum class Origin { kDialed, kMet, kAccepted };
+
+  SessionImpl(SessionOwner& owner, Serial serial, Origin origin, TimePoint now);
+  ~SessionImpl() override;
+
+  void start_dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler);
+  void start_meeting(const Meeting& meeting, SessionHandler& handler);
+  void start_accepted(const Path& from);
+  /// The QUIC connection that an Initial made, for sessions that others open or the controlled
+  /// side.
+  void set_connection(std::unique_ptr<quic::Connection> connection);
+
+  void on_datagram(const Path& from, ByteView datagram, TimePoint now);
+  void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
+  void on_batch_end();
+  void on_timeout(TimePoint now);
+  std::optional<TimePoint> next_timeout() const;
+  std::optional<Transmit> poll_transmit(MutableByteView buffer, TimePoint now);
+  void on_network_changed(TimePoint now);
+  void on_socket_removed(SocketId socket, TimePoint now);
+
+  Serial serial() const { return serial_; }
+  Origin origin() const { return origin_; }
+  const Meeting& meeting() const { return meeting_; }
+  quic::Connection* connection() { return connection_.get(); }
+  bool is_over() const {
+    return is_closed_;
+  }  ///< on_closed() was given; may still have a last datagram.
+
+  /// For the Endpoint's own books.
+  bool is_queued = false;          ///< In the list of sessions to be polled.
+  bool is_in_batch = false;        ///< Wants on_batch_end().
+  std::optional<TimePoint> armed;  ///< Its place in the Endpoint's timer list.
+  std::vector<quic::Connection::ConnectionId> ids;
+  std::vector<path::FinderTag> tags;
+
+  // Session
+  const NodeId& peer() const override { return peer_; }
+  bool is_established() const override { return is_established_; }
+  bool is_incoming() const override { return origin_ == Origin::kAccepted; }
+  std::optional<Path> path() const override;
+  path::PathFinder* paths() override { return finder_ ? &*finder_ : nullptr; }
+  Duration rtt() const override;
+  Result<StreamId> open_stream() override;
+  MutableByteView write_room(StreamId id) override;
+  void commit(StreamId id, std::size_t bytes) override;
+  std::size_t write(StreamId id, ByteView data) override;
+  void finish(StreamId id) override;
+  void reset(StreamId id, std::uint64_t code) override;
+  void stop(StreamId id, std::uint64_t code) override;
+  void consume(StreamId id, std::size_t bytes) override;
+  void close(std::uint64_t code, std::string_view reason, TimePoint now) override;
+  void export_key(std::string_view label, ByteView context, MutableByteView out) const override;
+  std::uint64_t bytes_received() const override { return bytes_received_; }
+  std::uint64_t bytes_sent() const override { return bytes_sent_; }
+
+  // quic::PeerVerifier
+  bool is_welcome(const NodeId& peer) override;
+
+  // quic::ConnectionHandler
+  void on_authenticated(const NodeId& peer) override;
+  void on_stream_opened(StreamId id) override;
+  void on_stream_data(StreamId id, ByteView data, bool is_end) override;
+  void on_stream_writable(StreamId id) override;
+  void on_stream_reset(StreamId id, std::uint64_t code) override;
+  void on_stream_stopped(StreamId id, std::uint64_t code) override;
+  void on_stream_closed(StreamId id) override;
+  void on_closed(const CloseReason& reason) override;
+
+ private:
+  /// A datagram burst that goes out a second time, over another path.
+  struct Copy {
+    Path path;
+    Bytes bytes;
+    std::size_t segment_bytes;
+  };
+
+  void after_finder(TimePoint now);
+  void make_exported_finder(TimePoint now);
+  bool is_dialing() const { return origin_ == Origin::kDialed && !provisional_; }
+  void widen_dial(TimePoint now);
+  std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
+  std::optional<Transmit> poll_copy(MutableByteView buffer);
+  std::optional<Path> dial_path(std::size_t index) const;
+  void add_copy(const Path& path, ByteView bytes, std::size_t segment_bytes);
+  Transmit sent(const Path& path, std::size_t bytes, std::size_t segment_bytes);
+
+  SessionOwner& owner_;
+  const Serial serial_;
+  const Origin origin_;
+  SessionHandler* handler_ = nullptr;
+  NodeId peer_{};
+  Meeting meeting_;
+  std::unique_ptr<quic::Connection> connection_;
+  std::optional<path::PathFinder> finder_;
+  std::optional<Path> selected_;     ///< As last told to the handler.
+  std::optional<Path> provisional_;  ///< Where the last authentic, or first, datagram came from.
+  TimePoint now_;                    ///< Of the call that is going on, for callbacks.
+
+  std::vector<Address> dial_addresses_;
+  std::size_t dialed_count_ = 1;  ///< So many of dial_addresses_ get what is sent.
+  TimePoint widen_at_;
+  Bytes first_flight_;
+  std::size_t first_flight_segment_ = 0;
+
+  std::deque<Copy> copies_;
+  std::uint64_t packets_opened_ = 0;
+  std::uint64_t bytes_received_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+  bool is_established_ = false;
+  bool is_closed_ = false;
+};
+
+}  // namespace openp2p::session
