@@ -1,7 +1,7 @@
 # What Debian 12 has to give, by purpose. Sourced by dev and tools/unpack.sh.
 #
-# NAME_packages are installed with apt when missing: none of them has a service. Programs whose
-# packages would start one are in unpacked_packages: these are only downloaded and unpacked into
+# NAME_packages are installed with apt when missing: none of them brings a system service. Programs
+# whose packages bring one are in unpacked_packages: these are only downloaded and unpacked into
 # build/tools-root, so nothing runs on the machine but what a test starts in its own namespace.
 # shellcheck shell=bash disable=SC2034
 
@@ -16,14 +16,11 @@ build_packages=(
 if [ "$(dpkg --print-architecture)" = amd64 ]; then build_packages+=(libipsec-mb-dev); fi
 
 lab_purpose="run whole programs in network namespaces (tests, demo, benchmarks)"
-lab_packages=(
-  iproute2 nftables python3 python3-pytest iperf3 openssh-client curl procps util-linux
-)
+lab_packages=(iproute2 util-linux python3 python3-pytest openssh-client curl)
+unpacked_packages=(nftables iperf3 openssh-server lighttpd coturn stun-client)
 
-lint_purpose="check layout and code a second time with clang"
-lint_packages=(clang-14 clang-tidy-14 clang-format-14 git)
+lint_purpose="check layout and code a second time, with clang"
+lint_packages=(git clang-14 clang-tidy-14 clang-format-14)
 
-fuzz_purpose="fuzz with clang's libFuzzer and sanitizers"
-fuzz_packages=(clang-14 libclang-rt-14-dev lld)
-
-unpacked_packages=(openssh-server lighttpd coturn stun-client)
+fuzz_purpose="fuzz, with clang's libFuzzer and sanitizers"
+fuzz_packages=(clang-14 libclang-rt-14-dev)

@@ -7,10 +7,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target=${OPENP2P_TOOLS_ROOT:-$PWD/build/tools-root}
 stamp=$target/.unpacked
-wanted="${unpacked_packages[*]}"
+wanted="$target ${unpacked_packages[*]}"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
-echo "unpacking into ${target#"$PWD"/}: $wanted (servers that tests start; not installed)"
+echo "unpacking into ${target#"$PWD"/}: ${unpacked_packages[*]} (servers that tests start; not installed)"
 mkdir -p "$(dirname "$target")"
 partial=$(mktemp -d "$target.partial.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
@@ -30,6 +30,20 @@ if [ -n "$missing" ]; then
 fi
 for archive in "$partial"/archives/*.deb; do
   if [ -e "$archive" ]; then dpkg-deb -x "$archive" "$partial/root"; fi
+done
+
+# One wrapper a program, in run/, so that it finds the libraries that came with it.
+mkdir "$partial/root/run"
+libraries=$(cd "$partial/root" && find . -name '*.so*' -printf "$target/%P\n" |
+  xargs -r -n1 dirname | sort -u | paste -sd:)
+for program in "$partial"/root/{usr/bin,usr/sbin,bin,sbin}/*; do
+  if [ ! -x "$program" ]; then continue; fi
+  wrapper=$partial/root/run/${program##*/}
+  cat >"$wrapper" <<EOF
+#!/bin/sh
+LD_LIBRARY_PATH=$libraries\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH} exec $target/${program#"$partial"/root/} "\$@"
+EOF
+  chmod +x "$wrapper"
 done
 printf '%s' "$wanted" >"$partial/root/.unpacked"
 rm -rf "$target"

@@ -74,8 +74,7 @@ def enter(argv):
         "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns /run/openp2p-lab && "
         'ip link set lo up && { "$@"; exit $?; }'
     )
-    environment = {**os.environ, ENTERED: "1"}
-    environment["PATH"] = environment.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    environment = {**os.environ, ENTERED: "1", "PATH": search_path()}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execvpe(command[0], [*command, "sh", "-c", setup, "lab", *argv], environment)
@@ -120,23 +119,25 @@ def wait_until(condition, timeout, what):
 
 
 def tool(name):
-    """Path of a program, from the system or from the packages that tools/unpack.sh unpacked."""
-    for folder in ("usr/bin", "usr/sbin", "bin", "sbin"):
-        candidate = TOOLS_ROOT / folder / name
-        if candidate.exists():
-            return str(candidate)
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    found = shutil.which(name, path=path)
+    """Path of a program: from the packages that tools/unpack.sh unpacked, or from the system."""
+    found = shutil.which(name, path=str(TOOLS_ROOT / "run")) or shutil.which(name, path=search_path())
     if found is None:
         raise LabError(f"{name} is missing: run ./dev test once, or {ROOT}/tools/unpack.sh")
     return found
 
 
-def tool_environment():
-    """The environment in which unpacked programs find the libraries unpacked beside them."""
-    folders = [str(path.parent) for path in sorted(TOOLS_ROOT.glob("usr/lib/**/*.so*"))]
-    folders += [str(path.parent) for path in sorted(TOOLS_ROOT.glob("lib/**/*.so*"))]
-    return {**os.environ, "LD_LIBRARY_PATH": ":".join(dict.fromkeys(folders))}
+def program(name):
+    """Path of a program of ours, in the build folder OPENP2P_BUILD (build/dev when not set)."""
+    build = pathlib.Path(os.environ.get("OPENP2P_BUILD", ROOT / "build" / "dev"))
+    path = build / "src" / "cli" / name
+    if not path.exists():
+        raise LabError(f"{path} is missing: run ./dev build")
+    return str(path)
+
+
+def search_path():
+    """Where administrators' tools are too; a user's own PATH often lacks the sbin folders."""
+    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -328,7 +329,7 @@ class Node:
 
     def nft(self, rules):
         """Loads rules in nft's own language."""
-        self.run("nft", "-f", "-", input=rules)
+        self.run(tool("nft"), "-f", "-", input=rules)
 
     def conntrack_count(self):
         with self.inside():
