@@ -448,11 +448,11 @@ std::size_t encode_stun(const StunMessage& message, ByteView integrity_key, Muta
   write_addresses(writer, message);
   write_discovery(writer, message);
   write_ice(writer, message);
-  if (!writer.ok() || writer.size() > kStunBytesMax) return 0;
+  if (!writer.ok()) return 0;
   announce(writer, 0);
   if (!integrity_key.empty()) write_integrity(writer, integrity_key, hash);
   if (message.has_fingerprint) write_fingerprint(writer);
-  return writer.ok() ? writer.size() : 0;
+  return writer.ok() && writer.size() <= kStunBytesMax ? writer.size() : 0;
 }
 
 }  // namespace openp2p::nat
