@@ -1,0 +1,106 @@
+"""Stock servers in a lab's nodes: OpenSSH and lighttpd, unpacked, configured for one test."""
+
+import contextlib
+import os
+import pathlib
+
+import lab_process
+from lab_process import LabError
+
+SSH_USER = "lab"
+SSH_USER_ID = 64000  # Debian gives 60000-64999 to nobody but packages that ask.
+
+
+class SshServer:
+    """An sshd that lets SSH_USER in with one key, and what a client needs to log in."""
+
+    def __init__(self, process, port, key, host_key):
+        self.process, self.port, self.key, self.host_key = process, port, key, host_key
+
+    def client(self, address, port, *command):
+        """The argv of an ssh client that accepts no other server than this one."""
+        known = self.key.with_name(f"known_hosts-{port}")
+        known.write_text(f"[{address}]:{port} {self.host_key}\n")
+        options = {
+            "UserKnownHostsFile": known,
+            "GlobalKnownHostsFile": "/dev/null",
+            "StrictHostKeyChecking": "yes",
+            "IdentitiesOnly": "yes",
+            "BatchMode": "yes",
+        }
+        words = ["ssh", "-F", "none", "-i", str(self.key), "-p", str(port)]
+        for name, value in options.items():
+            words += ["-o", f"{name}={value}"]
+        return [*words, f"{SSH_USER}@{address}", *command]
+
+
+def start_sshd(lab, host, port):
+    folder = lab.path(f"sshd-{host.name}")
+    folder.mkdir()
+    for name in ("host_key", "user_key"):
+        lab_process.call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
+    _add_user(folder)
+    config = folder / "sshd_config"
+    config.write_text(
+        f"Port {port}\nListenAddress 0.0.0.0\nListenAddress ::\n"
+        f"HostKey {folder}/host_key\nAuthorizedKeysFile {folder}/user_key.pub\n"
+        "PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
+        "KbdInteractiveAuthentication no\n"
+    )
+    argv = [*_as_user(folder), lab_process.tool("sshd"), "-D", "-e", "-f", config]
+    process = host.start(argv, name=f"sshd-{host.name}")
+    process.wait_for_line("Server listening on 0.0.0.0", timeout=10)
+    host_key = (folder / "host_key.pub").read_text().strip()
+    return SshServer(process, port, folder / "user_key", host_key)
+
+
+def _is_real_root():
+    """Whether other user ids exist here; in a user namespace of our own there is only one."""
+    return pathlib.Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"
+
+
+def _add_user(folder):
+    """Adds SSH_USER to /etc/passwd as this mount namespace sees it, and nowhere else."""
+    text = pathlib.Path("/etc/passwd").read_text()
+    if f"\n{SSH_USER}:" in text:
+        return
+    line = f"{SSH_USER}:x:{SSH_USER_ID}:{SSH_USER_ID}:lab:{folder}:/bin/sh\n"
+    copy = folder / "passwd"
+    copy.write_text(text + line)
+    copy.chmod(0o644)
+    lab_process.call(["mount", "--bind", copy, "/etc/passwd"])
+
+
+def _as_user(folder):
+    """The start of an argv that runs the rest as SSH_USER: sshd then needs no account of its own.
+
+    As root it is a change of user; without rights it is one more user namespace, in which the only
+    user there is has SSH_USER's number.
+    """
+    if not _is_real_root():
+        return ["unshare", "--user", f"--map-user={SSH_USER_ID}", f"--map-group={SSH_USER_ID}"]
+    for path in [folder, *folder.iterdir()]:
+        os.chown(path, SSH_USER_ID, SSH_USER_ID)
+    with contextlib.suppress(FileNotFoundError):
+        os.chown(folder / "user_key", os.getuid(), os.getgid())
+    return ["setpriv", f"--reuid={SSH_USER_ID}", f"--regid={SSH_USER_ID}", "--clear-groups"]
+
+
+def start_web_server(lab, host, folder, port):
+    """Serves the files of `folder` over HTTP, on all IPv4 addresses of the host."""
+    if not pathlib.Path(folder).is_dir():
+        raise LabError(f"{folder} is no folder to serve")
+    config = lab.path(f"lighttpd-{host.name}-{port}.conf")
+    config.write_text(
+        f'server.document-root = "{folder}"\nserver.bind = "0.0.0.0"\nserver.port = {port}\n'
+        'server.modules = ()\nserver.upload-dirs = ("/run")\n'
+        'mimetype.assign = ("" => "application/octet-stream")\n'
+    )
+    server = pathlib.Path(lab_process.tool("lighttpd"))
+    argv = [server, "-D", "-f", config]
+    modules = lab_process.TOOLS_ROOT / "usr/lib/lighttpd"
+    if modules.is_dir():
+        argv += ["-m", modules]
+    process = host.start(argv, name=f"lighttpd-{host.name}-{port}")
+    process.wait_for_line("server started", timeout=10)
+    return process
