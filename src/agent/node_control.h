@@ -18,21 +18,22 @@ namespace openp2p::agent {
 
 /// A forward as the user asked for it, and as it is stored.
 struct ForwardSpec {
-  std::string name;         ///< is_valid_name(); unique on this node.
-  std::string peer;         ///< The peer's name, or its id in 64 hex digits.
-  std::string host;         ///< Destination as the peer sees it: name, IPv4 or IPv6.
+  std::string name;  ///< is_valid_name(); unique on this node.
+  std::string peer;  ///< The peer's name, or its id in 64 hex digits.
+  std::string host;  ///< Destination as the peer sees it: name, IPv4 or IPv6.
   std::uint16_t port = 0;
-  Address listen;           ///< Loopback unless the user named another address. Port 0: any free one.
+  Address listen;  ///< Loopback unless the user named another address. Port 0: any free one.
   bool is_enabled = true;
   friend bool operator==(const ForwardSpec&, const ForwardSpec&) = default;
 };
 
 struct ForwardStatus {
   ForwardSpec spec;
-  /// "listening", "connected" (a session with the peer is there), "disabled", "failed" (not listening).
+  /// "listening", "connected" (a session with the peer is there), "disabled", "failed" (not
+  /// listening).
   std::string state;
-  std::string reason;   ///< Why not listening, or why the last connection failed; may be empty.
-  std::string hint;     ///< The exact command or step that would help; may be empty.
+  std::string reason;  ///< Why not listening, or why the last connection failed; may be empty.
+  std::string hint;    ///< The exact command or step that would help; may be empty.
   std::optional<Address> bound;
   std::uint64_t connections_now = 0;
   std::uint64_t connections_total = 0;
@@ -42,8 +43,8 @@ struct ForwardStatus {
 };
 
 struct PathCandidateStatus {
-  std::string local;    ///< "host 0.0.0.0:43210"
-  std::string remote;   ///< "srflx 198.51.100.7:4500"
+  std::string local;   ///< "host 0.0.0.0:43210"
+  std::string remote;  ///< "srflx 198.51.100.7:4500"
   std::string state;
   unsigned checks_sent = 0;
   std::optional<Duration> rtt;
@@ -52,12 +53,12 @@ struct PathCandidateStatus {
 struct PeerStatus {
   NodeId id;
   std::string name;
-  bool is_online = false;           ///< As the server says.
-  std::string session;              ///< "none", "connecting", "connected"
-  std::string path;                 ///< "direct IPv4", "direct IPv6", "LAN"; empty without one.
-  std::optional<Address> address;   ///< The peer's end of the path in use.
+  bool is_online = false;          ///< As the server says.
+  std::string session;             ///< "none", "connecting", "connected"
+  std::string path;                ///< "direct IPv4", "direct IPv6", "LAN"; empty without one.
+  std::optional<Address> address;  ///< The peer's end of the path in use.
   std::optional<Duration> rtt;
-  std::string reason;               ///< Why there is no path, or no better one; may be empty.
+  std::string reason;  ///< Why there is no path, or no better one; may be empty.
   std::vector<PathCandidateStatus> candidates;
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_received = 0;
@@ -71,10 +72,10 @@ struct NodeStatus {
   std::string name;
   std::string network;
   std::string version;
-  std::string server_address;       ///< In use, or tried last.
+  std::string server_address;  ///< In use, or tried last.
   NodeId server_key;
-  std::string server_state;         ///< "connected", "connecting", "waiting"
-  std::string server_reason;        ///< Why not connected.
+  std::string server_state;   ///< "connected", "connecting", "waiting"
+  std::string server_reason;  ///< Why not connected.
   std::optional<Duration> server_retry_in;
   std::optional<Address> observed_address;  ///< This node as the server sees it.
   std::vector<Address> local_addresses;
@@ -89,20 +90,20 @@ struct PingReply {
   std::optional<Duration> rtt;  ///< nullopt: no answer in time.
   std::string path;             ///< As PeerStatus::path.
   std::optional<Address> address;
-  std::string reason;           ///< Why no answer, or why no better path.
+  std::string reason;  ///< Why no answer, or why no better path.
 };
 
 struct NetcheckReport {
-  bool udp_v4 = false, udp_v6 = false;   ///< The STUN service answers over it.
+  bool udp_v4 = false, udp_v6 = false;  ///< The STUN service answers over it.
   std::optional<Address> reflexive_v4, reflexive_v6;
-  std::string mapping;    ///< RFC 4787's words; empty if unknown.
+  std::string mapping;  ///< RFC 4787's words; empty if unknown.
   std::string filtering;
-  std::string nat;        ///< "no NAT", "full cone", "port-restricted cone", "symmetric", ...
+  std::string nat;  ///< "no NAT", "full cone", "port-restricted cone", "symmetric", ...
   std::optional<bool> hairpin;
   std::optional<bool> preserves_port;
   std::optional<Duration> server_rtt;
-  std::vector<std::string> evidence;     ///< One line a finding.
-  std::string error;                     ///< Why nothing could be found out.
+  std::vector<std::string> evidence;  ///< One line a finding.
+  std::string error;                  ///< Why nothing could be found out.
 };
 
 /// A refusal for a person: what happened, why, and what to do.

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+
+#include "agent/platform.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/time.h"
+#include "session/endpoint.h"
+
+namespace openp2p::agent {
+
+/// What the parts of a node share. `now` is the time of the input that is being handled.
+/// Threading: one owner, the Node.
+struct NodeContext {
+  const IdentityKey& identity;
+  Platform& platform;
+  SecretSource& secrets;
+  Log log;
+  Random random;
+  std::uint64_t incarnation;      ///< Random at each start.
+  session::Endpoint* endpoint = nullptr;  ///< Set once, before anything runs.
+  TimePoint now{};
+};
+
+}  // namespace openp2p::agent

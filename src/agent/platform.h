@@ -1,0 +1,54 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "forward/local_stream.h"
+
+/// What the node core asks of the machine it runs on. The programs give Asio drivers, simulations their
+/// own. Callbacks come on the owner's thread, never from inside the call that asks for them.
+namespace openp2p::agent {
+
+enum class DialError { kRefused = 1, kUnreachable, kTimedOut, kNameNotFound, kDenied, kFailed };
+std::error_code make_error_code(DialError error);
+
+class Platform {
+ public:
+  /// Destroying it closes the port.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual Address bound() const = 0;
+  };
+  /// Destroying it cancels; no callback comes then.
+  class Pending {
+   public:
+    virtual ~Pending() = default;
+  };
+  using Stream = std::unique_ptr<forward::LocalStream>;
+
+  virtual ~Platform() = default;
+
+  virtual Result<std::unique_ptr<Listener>> listen(
+      const Address& at, std::function<void(Stream, TimePoint)> on_accept) = 0;
+  /// Resolves `host`, asks `allows` about each address, and connects. kDenied where none is allowed.
+  virtual std::unique_ptr<Pending> dial(const std::string& host, std::uint16_t port, Duration timeout,
+                                        std::function<bool(const IpAddress&)> allows,
+                                        std::function<void(Result<Stream>, TimePoint)> done) = 0;
+  /// All addresses of "host:port", IPv6 and IPv4; empty where the name is not known now.
+  virtual std::unique_ptr<Pending> resolve(
+      const std::string& host_port,
+      std::function<void(std::vector<Address>, TimePoint)> done) = 0;
+  /// This machine's own usable addresses (no loopback).
+  virtual std::vector<IpAddress> local_addresses() const = 0;
+};
+
+}  // namespace openp2p::agent
+
+template <>
+struct std::is_error_code_enum<openp2p::agent::DialError> : std::true_type {};

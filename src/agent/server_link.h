@@ -1,0 +1,132 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/node_context.h"
+#include "session/session.h"
+#include "wire/control_frame.h"
+
+/// This node's control session with its server: dials, says Hello, carries signals, and never stops
+/// trying.
+namespace openp2p::agent {
+
+/// Another node of the network, as the server says.
+struct NodeRecord {
+  NodeId id;
+  std::string name;
+  bool is_online = false;
+  std::uint64_t incarnation = 0;
+  std::string version;
+  std::string platform;
+  std::int64_t seen_at_us = 0;
+};
+
+struct Welcome {
+  std::string network_name;
+  std::string name;
+  bool name_changed = false;
+  std::optional<Address> observed;
+  std::vector<NodeRecord> nodes;
+  std::vector<std::string> stun_servers;
+};
+
+enum class SignalFailure { kNoSuchNode, kOffline, kTooMany };
+
+/// Why the server turned this node away. `is_final`: trying again with the same token or key cannot
+/// help; a person must act.
+struct Refusal {
+  std::string text;
+  bool is_final = false;
+};
+
+class ServerLinkHandler {
+ public:
+  virtual ~ServerLinkHandler() = default;
+  virtual void on_welcome(const Welcome& welcome) = 0;
+  virtual void on_refused(const Refusal& refusal) = 0;
+  virtual void on_node_changed(const NodeRecord& node) = 0;
+  virtual void on_node_removed(const NodeId& id) = 0;
+  virtual void on_signal(const NodeId& from, ByteView body) = 0;
+  virtual void on_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why) = 0;
+  virtual void on_server_lost() = 0;
+  /// This node's address as the server sees it now.
+  virtual void on_observed(const Address& address) = 0;
+};
+
+class ServerLink final : public session::SessionHandler {
+ public:
+  struct Options {
+    NodeId server;
+    std::vector<std::string> addresses;  ///< "host:port"
+    Bytes join_secret;                   ///< Empty once joined.
+    std::string name;
+    std::string version;
+    std::string platform;
+  };
+  enum class State { kWaiting, kResolving, kConnecting, kConnected };
+
+  ServerLink(NodeContext& context, ServerLinkHandler& handler, Options options);
+  ~ServerLink() override;
+
+  void start();
+  void on_timeout();
+  std::optional<TimePoint> next_timeout() const;
+  /// The network changed: what waits, tries now.
+  void on_network_changed();
+  /// False where there is no connection: nothing was sent.
+  bool send_signal(const NodeId& to, ByteView body, std::uint64_t number);
+  void forget_join_secret();
+
+  State state() const { return state_; }
+  const std::string& reason() const { return reason_; }
+  std::optional<Duration> retry_in() const;
+  std::string server_address() const;
+  std::optional<Duration> rtt() const;
+
+  // session::SessionHandler
+  void on_established(session::Session& session) override;
+  void on_stream_opened(session::Session& session, session::StreamId id) override;
+  void on_stream_data(session::Session& session, session::StreamId id, ByteView data,
+                      bool is_end) override;
+  void on_stream_writable(session::Session& session, session::StreamId id) override;
+  void on_stream_reset(session::Session& session, session::StreamId id, std::uint64_t code) override;
+  void on_stream_stopped(session::Session& session, session::StreamId id,
+                         std::uint64_t code) override;
+  void on_stream_closed(session::Session& session, session::StreamId id) override;
+  void on_path_changed(session::Session& session) override;
+  void on_batch_end(session::Session& session) override;
+  void on_closed(session::Session& session, const session::CloseReason& reason) override;
+
+ private:
+  void resolve_next();
+  void connect();
+  void lose(std::string reason);
+  void send_frame(ByteView message);
+  void flush();
+  void on_message(ByteView message);
+  void drop_session(std::string_view reason);
+
+  NodeContext& context_;
+  ServerLinkHandler& handler_;
+  Options options_;
+  State state_ = State::kWaiting;
+  std::string reason_ = "starting";
+  std::vector<Address> addresses_;  ///< Resolved so far in this try.
+  std::size_t resolving_ = 0;
+  std::unique_ptr<Platform::Pending> lookup_;
+  session::Session* session_ = nullptr;
+  std::optional<session::StreamId> stream_;
+  ControlFrameDecoder decoder_;
+  Bytes outbox_;
+  bool is_welcome_ = false;
+  unsigned failures_ = 0;
+  std::optional<TimePoint> retry_at_;
+  std::optional<TimePoint> lost_path_at_;  ///< Gives the path up if none is back by then.
+  TimePoint connected_at_;
+};
+
+}  // namespace openp2p::agent
