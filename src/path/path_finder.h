@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/address.h"
@@ -19,11 +21,11 @@
 /// Finds, keeps and changes the path of one session: candidates, connectivity checks, nomination,
 /// consent.
 ///
-/// Source: ICE, RFC 8445 (candidates, priorities, check list, triggered checks, nomination), RFC 8838
-/// (trickle), RFC 7675 (consent), RFC 8489 (STUN with MESSAGE-INTEGRITY and FINGERPRINT). Differences:
-/// no SDP; nomination is repeated whenever a better path comes alive, for the session's whole life; and
-/// either side may leave a silent path at once for its next best valid one.
-/// Sans-I/O: no socket, clock or randomness of its own. Threading: one owner.
+/// Source: ICE, RFC 8445 (candidates, priorities, check list, triggered checks, nomination), RFC
+/// 8838 (trickle), RFC 7675 (consent), RFC 8489 (STUN with MESSAGE-INTEGRITY and FINGERPRINT).
+/// Differences: no SDP; nomination is repeated whenever a better path comes alive, for the
+/// session's whole life; and either side may leave a silent path at once for its next best valid
+/// one. Sans-I/O: no socket, clock or randomness of its own. Threading: one owner.
 namespace openp2p::path {
 
 enum class IceRole { kControlling, kControlled };
@@ -34,19 +36,19 @@ struct PathFinderConfig {
   FinderTag remote_tag;
   /// Keys MESSAGE-INTEGRITY of all checks in both directions; only the two parties have it.
   std::array<std::byte, 32> check_key{};
-  Duration pace = std::chrono::milliseconds(20);            ///< Ta of RFC 8445 section 14.2.
+  Duration pace = std::chrono::milliseconds(20);  ///< Ta of RFC 8445 section 14.2.
   Duration first_retransmit = std::chrono::milliseconds(100);
-  Duration consent_interval = std::chrono::seconds(5);       ///< RFC 7675 section 5.1.
-  Duration gather_patience = std::chrono::seconds(10);       ///< RFC 8863: no failure before this.
+  Duration consent_interval = std::chrono::seconds(5);  ///< RFC 7675 section 5.1.
+  Duration gather_patience = std::chrono::seconds(10);  ///< RFC 8863: no failure before this.
 };
 
 /// Why there is no path, or none better. Text for people in reason_text().
 enum class PathReason {
-  kNone,            ///< There is a path and it is as good as can be.
-  kChecking,        ///< Checks are under way.
-  kNoCandidates,    ///< The peer named no address that this node can reach (family, sockets).
-  kNoAnswer,        ///< No check was answered: a NAT or firewall in between lets none through.
-  kLostConsent,     ///< The path went silent and no other answers.
+  kNone,          ///< There is a path and it is as good as can be.
+  kChecking,      ///< Checks are under way.
+  kNoCandidates,  ///< The peer named no address that this node can reach (family, sockets).
+  kNoAnswer,      ///< No check was answered: a NAT or firewall in between lets none through.
+  kLostConsent,   ///< The path went silent and no other answers.
 };
 std::string_view reason_text(PathReason reason);
 
@@ -77,7 +79,8 @@ class PathFinder {
   void add_proven(const Path& path, TimePoint now);
 
   /// A STUN message addressed to this finder (by username or transaction id). `raw` is the datagram
-  /// that it was parsed from, for MESSAGE-INTEGRITY. Foreign or forged ones are ignored and counted.
+  /// that it was parsed from, for MESSAGE-INTEGRITY. Foreign or forged ones are ignored and
+  /// counted.
   void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
   /// An authentic QUIC packet arrived over `from`: liveness of the path. Call once a batch.
   void on_authentic(const Path& from, TimePoint now);
@@ -95,8 +98,8 @@ class PathFinder {
   /// Around a change of path: also send there until the given time (DESIGN section 2).
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;
-  /// The largest UDP payload that the selected path is known to carry (RFC 8899's PLPMTU): 1,200 until
-  /// padded checks of larger sizes were answered.
+  /// The largest UDP payload that the selected path is known to carry (RFC 8899's PLPMTU): 1,200
+  /// until padded checks of larger sizes were answered.
   std::size_t datagram_bytes() const;
   bool is_failed() const;  ///< All checks failed and patience is over; new candidates revive it.
   PathReason reason() const;
@@ -105,7 +108,9 @@ class PathFinder {
   struct Counters {
     std::uint64_t checks_sent = 0;
     std::uint64_t checks_received = 0;
-    std::uint64_t forged = 0;
+    std::uint64_t forged = 0;    ///< Not addressed to us, wrong integrity, or from another address.
+    std::uint64_t replayed = 0;  ///< Authentic requests that were seen before.
+    std::uint64_t ignored = 0;   ///< Of no use: unknown transactions, errors, a wrong role.
     std::uint64_t switches = 0;
   };
   const Counters& counters() const;

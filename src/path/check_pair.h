@@ -1,0 +1,122 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "base/address.h"
+#include "base/time.h"
+#include "nat/stun_message.h"
+#include "path/candidate.h"
+#include "path/token_bucket.h"
+
+namespace openp2p::path {
+
+/// A candidate of the peer, and how much may be sent to it before it has answered.
+///
+/// Whoever names an address to us can make us send there. So an address gets kBurstChecks at once
+/// and one more every kTrickle; only an authenticated answer from it fills the budget again. One
+/// check has about 100 bytes: a victim sees 2.4 KB, then 20 bytes a second.
+struct RemoteCandidate {
+  /// One whole burst of kBurstSteps, and room for triggered checks.
+  static constexpr int kBurstChecks = 24;
+  static constexpr Duration kTrickle = std::chrono::seconds(5);
+  /// An answer is no larger than the request, so more of them are harmless.
+  static constexpr int kBurstAnswers = 64;
+  static constexpr Duration kAnswerTrickle = std::chrono::seconds(1);
+
+  Candidate candidate;
+  TimePoint added_at;
+  bool has_answered = false;
+  TokenBucket checks{kBurstChecks, kTrickle};
+  TokenBucket answers{kBurstAnswers, kAnswerTrickle};
+};
+
+/// One path under test: RFC 8445's candidate pair, reduced to its base and the remote address.
+///
+/// Every check is a transaction of its own and is never retransmitted, so each answer gives an
+/// exact round-trip time. Holds the schedule of the pair alone; who is selected is decided
+/// elsewhere.
+class CheckPair {
+ public:
+  static constexpr TimePoint kNever = TimePoint::max();
+  /// Checks in a burst: two quick ones, then every two first gaps: 3 s of punching by default.
+  static constexpr int kBurstSteps = 16;
+  /// Transactions that may still be answered: those of one burst.
+  static constexpr std::size_t kTransactionsMax = 16;
+
+  CheckPair(const Path& path, RemoteCandidate& remote, Duration first_gap, TimePoint now);
+  CheckPair(const CheckPair&) = delete;
+  CheckPair& operator=(const CheckPair&) = delete;
+
+  const Path& path() const { return path_; }
+  RemoteCandidate& remote() { return *remote_; }
+  const RemoteCandidate& remote() const { return *remote_; }
+
+  void restart(TimePoint now);  ///< Begins a burst: the path is wanted or doubted.
+  void check_by(TimePoint at);  ///< The next check is not later than this.
+  void set_due(TimePoint at) { due_at_ = at; }
+  TimePoint due_at() const { return due_at_; }
+  bool is_bursting() const { return steps_ < kBurstSteps; }
+  int steps() const { return steps_; }  ///< Checks since the last restart or answer.
+
+  void on_sent(const nat::TransactionId& id, bool is_nomination, TimePoint now);
+  /// True if `id` is of a check still unanswered; the pair is valid from then on.
+  bool on_answer(const nat::TransactionId& id, TimePoint now);
+  bool knows(const nat::TransactionId& id) const;
+  void on_authentic(TimePoint now) { authentic_at_ = now; }
+  void set_proven(TimePoint now);
+  void set_invalid();
+
+  bool is_valid() const { return is_valid_; }
+  /// Valid, and no check since the last answer is missing its own.
+  bool is_settled() const { return is_valid_ && unanswered_ == 0; }
+  int unanswered() const { return unanswered_; }
+  TimePoint unanswered_since() const { return unanswered_since_; }
+  TimePoint answered_at() const { return answered_at_; }
+  TimePoint heard_at() const { return std::max(answered_at_, authentic_at_); }
+
+  std::optional<Duration> rtt() const { return rtt_; }
+  int rtt_samples() const { return rtt_samples_; }
+  unsigned checks_sent() const { return checks_sent_; }
+  bool is_nomination_known() const { return is_nomination_known_; }
+  void renew_nomination() { is_nomination_known_ = false; }
+
+  std::uint64_t priority = 0;  ///< RFC 8445 section 6.1.2.3.
+  Candidate local;
+  /// When the peer appeared at this address unannounced; kNever otherwise.
+  TimePoint learned_at = kNever;
+  bool is_triggered = false;  ///< RFC 8445 section 7.3.1.4: goes before all others.
+
+ private:
+  struct Transaction {
+    nat::TransactionId id;
+    TimePoint sent_at;
+    bool is_nomination = false;
+    bool is_open = false;
+  };
+
+  Duration gap_after_check() const;
+  void add_rtt(Duration sample);
+
+  Path path_;
+  RemoteCandidate* remote_;  // Outlives the pair: CheckList erases pairs first.
+  Duration first_gap_;
+  TimePoint due_at_;
+  int steps_ = 0;
+  bool is_rapid_ = true;
+  bool is_valid_ = false;
+  bool is_nomination_known_ = false;
+  int unanswered_ = 0;
+  TimePoint unanswered_since_;
+  TimePoint answered_at_ = TimePoint::min();
+  TimePoint authentic_at_ = TimePoint::min();
+  std::optional<Duration> rtt_;
+  int rtt_samples_ = 0;
+  unsigned checks_sent_ = 0;
+  std::array<Transaction, kTransactionsMax> transactions_{};
+};
+
+}  // namespace openp2p::path

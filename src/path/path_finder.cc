@@ -1,0 +1,247 @@
+#include "path/path_finder.h"
+
+#include <algorithm>
+
+#include "path/path_finder_impl.h"
+
+namespace openp2p::path {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Like QUIC's first window (RFC 9002 section 7.2): ten small datagrams at once hurt nobody, and
+/// save a wait of Ta for each pair of a usual pair of nodes.
+constexpr int kPaceBurst = 10;
+
+// Pairs whose burst ended unanswered are checked together in sweeps, so that waiting costs few
+// wake-ups. With a path in use there is less to gain.
+constexpr Duration kSweepDelay = 4s;  // After the burst.
+constexpr Duration kSweepFirst = 2s;
+constexpr Duration kSweepMax = 2min;
+constexpr Duration kSweepSelectedMax = 10min;
+
+/// New candidates get this long before a failure is told again: a burst, and the slowest answer.
+constexpr Duration kRevivalPatience = 5s;
+/// Our own network changing often must not become a flood at addresses that never answered.
+constexpr Duration kRefillEvery = 30s;
+
+}  // namespace
+
+std::string_view reason_text(PathReason reason) {
+  switch (reason) {
+    case PathReason::kNone:
+      return "the best path known is in use";
+    case PathReason::kChecking:
+      return "checks are under way";
+    case PathReason::kNoCandidates:
+      return "the peer named no address that this node can reach";
+    case PathReason::kNoAnswer:
+      return "no check was answered: a NAT or firewall in between lets none through";
+    case PathReason::kLostConsent:
+      return "the path went silent and no other answers";
+  }
+  return "unknown";
+}
+
+PathFinder::Impl::Impl(const PathFinderConfig& config, Random random, Log log, TimePoint now)
+    : config_(config),
+      random_(random),
+      log_(log),
+      list_(config.role, config.first_retransmit),
+      pace_(kPaceBurst, config.pace),
+      switched_at_(now),
+      give_up_at_(now + config.gather_patience),
+      refilled_at_(now) {
+  start_sweeps(now);
+}
+
+void PathFinder::Impl::add_local(const Candidate& candidate, TimePoint now) {
+  const std::size_t before = list_.pairs().size();
+  list_.add_local(candidate, now);
+  if (list_.pairs().size() > before) revive(now);
+}
+
+void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
+  bool is_new = false;
+  RemoteCandidate* remote = list_.add_remote(candidate, now, is_new);
+  if (remote == nullptr) return;
+  if (is_new) log_.debug(now, "path.candidate address={}", candidate.address.text());
+  const std::size_t before = list_.pairs().size();
+  list_.pair_with_sockets(*remote, now);
+  if (list_.pairs().size() > before) return revive(now);
+  if (selected_ != nullptr) return;
+  // Named again while there is no path: the peer is there now, so the moment is good.
+  for (const auto& pair : list_.pairs()) {
+    if (&pair->remote() == remote && !pair->is_bursting()) pair->restart(now);
+  }
+}
+
+void PathFinder::Impl::add_proven(const Path& path, TimePoint now) {
+  CheckPair* pair = list_.add_proven(path, now);
+  if (pair == nullptr) return;
+  pair->remote().has_answered = true;
+  pair->set_proven(now);
+  pair->check_by(now);  // Measures it, and opens it for the peer's checks.
+  is_failed_ = false;
+  if (selected_ == nullptr) select(pair, now);
+}
+
+void PathFinder::Impl::remove_socket(SocketId socket, TimePoint now) {
+  const bool was_selected = selected_ != nullptr && selected_->path().socket == socket;
+  if (was_selected) {
+    select(nullptr, now);
+    previous_.reset();  // Nothing can be sent there any more.
+  }
+  list_.remove_socket(socket, now);
+  std::erase_if(answers_, [&](const Answer& answer) { return answer.to.socket == socket; });
+  if (previous_ && previous_->socket == socket) previous_.reset();
+  if (!was_selected) return;
+  restart_all(now);
+  if (CheckPair* next = best_other(TimePoint::min())) select(next, now);
+}
+
+void PathFinder::Impl::on_network_changed(TimePoint now) {
+  const bool may_refill = now - refilled_at_ >= kRefillEvery;
+  if (may_refill) refilled_at_ = now;
+  for (const auto& pair : list_.pairs()) {
+    if (may_refill || pair->remote().has_answered) pair->remote().checks.fill();
+  }
+  hold_ = {};  // What was measured before counts no more.
+  start_sweeps(now);
+  if (selected_ == nullptr) {
+    revive(now);
+    return restart_all(now);
+  }
+  waiting_since_ = now - patience();
+  suspect(now);
+}
+
+void PathFinder::Impl::revive(TimePoint now) {
+  is_failed_ = false;
+  give_up_at_ = std::max(give_up_at_, now + kRevivalPatience);
+  start_sweeps(now);
+}
+
+void PathFinder::Impl::restart_all(TimePoint now) {
+  for (const auto& pair : list_.pairs()) pair->restart(now);
+}
+
+Duration PathFinder::Impl::jittered(Duration interval) {  // RFC 7675 section 5.1: 0.8 to 1.2.
+  const auto part = interval.count() / 5 * 2;
+  return interval * 4 / 5 +
+         Duration(part > 0 ? random_.below(static_cast<std::uint64_t>(part)) : 0);
+}
+
+void PathFinder::Impl::start_sweeps(TimePoint now) {
+  sweep_gap_ = kSweepFirst;
+  sweep_at_ = now + jittered(kSweepDelay);
+}
+
+void PathFinder::Impl::sweep(TimePoint now) {
+  if (now < sweep_at_) return;
+  for (const auto& pair : list_.pairs()) {
+    if (pair->due_at() == CheckPair::kNever) pair->set_due(now);
+  }
+  sweep_at_ = now + jittered(sweep_gap_);
+  sweep_gap_ = std::min(2 * sweep_gap_, selected_ == nullptr ? kSweepMax : kSweepSelectedMax);
+}
+
+void PathFinder::Impl::share_consent_wakeup(TimePoint now) {
+  if (selected_ == nullptr || selected_->due_at() > now) return;
+  for (const auto& pair : list_.pairs()) {
+    if (pair->is_settled() && pair->due_at() < now + config_.consent_interval) pair->check_by(now);
+  }
+}
+
+void PathFinder::Impl::on_timeout(TimePoint now) {
+  watch_challenger(now);
+  watch_selected(now);
+  watch_others(now);
+  consider_better(now);
+  sweep(now);
+  share_consent_wakeup(now);
+  if (selected_ != nullptr || is_failed_ || now < give_up_at_) return;
+  is_failed_ = true;
+  log_.debug(now, "path.failed reason=\"{}\"", reason_text(reason()));
+}
+
+std::optional<TimePoint> PathFinder::Impl::next_timeout() const {
+  if (!answers_.empty()) return TimePoint::min();
+  TimePoint due = CheckPair::kNever;
+  for (const auto& pair : list_.pairs()) due = std::min(due, pair->due_at());
+  std::optional<TimePoint> next = choice_deadline();
+  if (due != CheckPair::kNever) next = earlier(next, std::max(due, pace_.next_token_at()));
+  if (!list_.pairs().empty()) next = earlier(next, sweep_at_);
+  if (selected_ == nullptr && !is_failed_) next = earlier(next, give_up_at_);
+  return next;
+}
+
+const Path* PathFinder::Impl::duplicate_to(TimePoint now) const {
+  return previous_ && selected_ != nullptr && now < duplicate_until_ ? &*previous_ : nullptr;
+}
+
+std::optional<Duration> PathFinder::Impl::selected_rtt() const {
+  return selected_ == nullptr ? std::nullopt : selected_->rtt();
+}
+
+PathReason PathFinder::Impl::reason() const {
+  const auto pairs = list_.pairs();
+  if (selected_ != nullptr) {
+    const bool may_improve = std::ranges::any_of(pairs, [&](const auto& pair) {
+      return !pair->is_valid() && pair->is_bursting() && pair->priority > selected_->priority;
+    });
+    return may_improve ? PathReason::kChecking : PathReason::kNone;
+  }
+  if (was_connected_) return PathReason::kLostConsent;
+  if (!is_failed_) return PathReason::kChecking;
+  return pairs.empty() ? PathReason::kNoCandidates : PathReason::kNoAnswer;
+}
+
+std::vector<PairReport> PathFinder::Impl::report() const {
+  std::vector<PairReport> lines;
+  for (const auto& pair : list_.pairs()) {
+    std::string_view state = pair->is_bursting() ? "in progress" : "failed";
+    if (pair->checks_sent() == 0) state = "waiting";
+    if (pair->is_valid()) state = "valid";
+    if (pair.get() == selected_) state = "selected";
+    lines.push_back(
+        {pair->local, pair->remote().candidate, state, pair->checks_sent(), pair->rtt()});
+  }
+  return lines;
+}
+
+PathFinder::PathFinder(const PathFinderConfig& config, Random random, Log log, TimePoint now)
+    : impl_(std::make_unique<Impl>(config, random, log, now)) {}
+PathFinder::~PathFinder() = default;
+
+void PathFinder::add_local(const Candidate& candidate, TimePoint now) {
+  impl_->add_local(candidate, now);
+}
+void PathFinder::remove_socket(SocketId socket, TimePoint now) {
+  impl_->remove_socket(socket, now);
+}
+void PathFinder::add_remote(const Candidate& candidate, TimePoint now) {
+  impl_->add_remote(candidate, now);
+}
+void PathFinder::add_proven(const Path& path, TimePoint now) { impl_->add_proven(path, now); }
+void PathFinder::on_stun(const Path& from, const nat::StunMessage& message, ByteView raw,
+                         TimePoint now) {
+  impl_->on_stun(from, message, raw, now);
+}
+void PathFinder::on_authentic(const Path& from, TimePoint now) { impl_->on_authentic(from, now); }
+void PathFinder::on_sent(TimePoint now) { impl_->on_sent(now); }
+void PathFinder::on_network_changed(TimePoint now) { impl_->on_network_changed(now); }
+void PathFinder::on_timeout(TimePoint now) { impl_->on_timeout(now); }
+std::optional<TimePoint> PathFinder::next_timeout() const { return impl_->next_timeout(); }
+std::size_t PathFinder::poll_datagram(Path& to, MutableByteView out, TimePoint now) {
+  return impl_->poll_datagram(to, out, now);
+}
+const Path* PathFinder::selected() const { return impl_->selected(); }
+const Path* PathFinder::duplicate_to(TimePoint now) const { return impl_->duplicate_to(now); }
+std::optional<Duration> PathFinder::selected_rtt() const { return impl_->selected_rtt(); }
+bool PathFinder::is_failed() const { return impl_->is_failed(); }
+PathReason PathFinder::reason() const { return impl_->reason(); }
+std::vector<PairReport> PathFinder::report() const { return impl_->report(); }
+const PathFinder::Counters& PathFinder::counters() const { return impl_->counters(); }
+
+}  // namespace openp2p::path

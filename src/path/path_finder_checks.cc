@@ -1,0 +1,207 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "path/path_finder_impl.h"
+#include "wire/codec.h"
+
+/// STUN in and out: connectivity checks (RFC 8445 section 7), their answers, and what is learned.
+namespace openp2p::path {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint16_t kBinding = 1;
+/// A selected path that was silent for so long while data came another way is asked at once.
+constexpr Duration kSilenceHint = 500ms;
+/// How often a standby path is asked in the worst case; see schedule_settled.
+constexpr Duration kStandbyShare = 15s;
+
+std::string username(FinderTag receiver, FinderTag sender) {
+  return fmt::format("{:08x}:{:08x}", receiver.value(), sender.value());
+}
+
+nat::TransactionId make_transaction(FinderTag tag, Random& random) {
+  nat::TransactionId id;
+  Writer out(id.bytes);
+  out.u32(tag.value());
+  out.u64(random.next());
+  CHECK(out.ok());
+  return id;
+}
+
+}  // namespace
+
+void PathFinder::Impl::on_stun(const Path& from, const nat::StunMessage& message, ByteView raw,
+                               TimePoint now) {
+  if (message.method != kBinding || message.is_rfc3489 || message.unknown_attribute != 0) {
+    ++counters_.ignored;
+  } else if (message.message_class == nat::StunClass::kRequest) {
+    on_request(from, message, raw, now);
+  } else if (message.message_class == nat::StunClass::kSuccess) {
+    on_answer(from, message, raw, now);
+  } else {
+    ++counters_.ignored;  // No error of the peer's could tell us what silence does not.
+  }
+}
+
+bool PathFinder::Impl::is_addressed_to_us(const nat::StunMessage& message) const {
+  return message.username() == username(config_.local_tag, config_.remote_tag);
+}
+
+void PathFinder::Impl::on_request(const Path& from, const nat::StunMessage& message, ByteView raw,
+                                  TimePoint now) {
+  if (!is_addressed_to_us(message) || !nat::verify_integrity(raw, config_.check_key)) {
+    ++counters_.forged;
+    return;
+  }
+  ++counters_.checks_received;
+  const auto number = is_controlling() ? message.ice_controlled : message.ice_controlling;
+  if (!number) {  // Roles are given by the session, so this is our own check, or a bug of the peer.
+    ++counters_.ignored;
+    return;
+  }
+  const bool is_fresh = replays_.is_fresh(*number);
+  if (!is_fresh) ++counters_.replayed;
+  replays_.mark(*number);
+  CheckPair* pair = list_.find(from);
+  if (pair == nullptr && is_fresh) pair = learn(from, now);
+  if (pair == nullptr) return;
+  if (!pair->is_valid() && !pair->remote().answers.take(now)) return;
+  // A copy may have overtaken the original, which deserves its answer, but decides nothing.
+  queue_answer(from, message.transaction);
+  if (!is_fresh) return;
+  if (message.use_candidate && !is_controlling()) on_nomination(*pair, *number, now);
+  pair->is_valid() ? share_wakeup(*pair, now) : trigger(*pair, now);
+}
+
+void PathFinder::Impl::on_answer(const Path& from, const nat::StunMessage& message, ByteView raw,
+                                 TimePoint now) {
+  CheckPair* pair = list_.find(message.transaction);
+  if (pair == nullptr) {
+    ++counters_.ignored;
+    return;
+  }
+  // RFC 8445 section 7.2.5.2.1: an answer from elsewhere proves nothing about the path asked.
+  if (pair->path() != from || !nat::verify_integrity(raw, config_.check_key)) {
+    ++counters_.forged;
+    return;
+  }
+  CHECK(pair->on_answer(message.transaction, now));
+  pair->remote().has_answered = true;
+  pair->remote().checks.fill();
+  on_pair_answered(*pair, now);
+}
+
+CheckPair* PathFinder::Impl::learn(const Path& from, TimePoint now) {
+  if (!list_.has_socket(from.socket)) return nullptr;
+  bool is_new = false;
+  const Candidate candidate{CandidateType::kPeerReflexive, from.remote, SocketId{}};
+  RemoteCandidate* remote = list_.add_remote(candidate, now, is_new);
+  if (remote == nullptr) return nullptr;
+  CheckPair* pair = list_.pair_with_socket(*remote, from.socket, now);
+  if (pair == nullptr) return nullptr;
+  log_.debug(now, "path.learned address={}", from.remote.text());
+  pair->learned_at = now;
+  is_failed_ = false;
+  // The peer's address may have changed: then the selected path is dead. Ask both at once.
+  if (selected_ != nullptr && selected_->path().socket == from.socket) selected_->check_by(now);
+  return pair;
+}
+
+void PathFinder::Impl::on_authentic(const Path& from, TimePoint now) {
+  CheckPair* pair = list_.find(from);
+  if (pair == nullptr) pair = learn(from, now);
+  if (pair == nullptr) return;
+  pair->on_authentic(now);
+  if (pair == selected_) return trust();
+  if (!pair->is_valid() && !pair->is_bursting()) trigger(*pair, now);
+  if (selected_ == nullptr || !selected_->is_settled()) return;
+  if (now - selected_->heard_at() > kSilenceHint) selected_->check_by(now);
+}
+
+void PathFinder::Impl::trigger(CheckPair& pair, TimePoint now) {
+  if (!pair.is_bursting()) pair.restart(now);
+  pair.check_by(now);
+  pair.is_triggered = true;
+}
+
+void PathFinder::Impl::share_wakeup(CheckPair& pair, TimePoint now) {
+  // Our own check goes out with the answer: both sides then wake half as often.
+  const Duration share = &pair == selected_ ? config_.consent_interval * 3 / 4 : kStandbyShare;
+  if (pair.is_settled() && pair.due_at() < now + share) pair.check_by(now);
+}
+
+void PathFinder::Impl::queue_answer(const Path& to, const nat::TransactionId& transaction) {
+  if (answers_.size() < kAnswersMax) answers_.push_back({to, transaction});
+}
+
+std::size_t PathFinder::Impl::poll_datagram(Path& to, MutableByteView out, TimePoint now) {
+  if (!answers_.empty()) return write_answer(to, out);
+  if (!pace_.has_token(now)) return 0;
+  CheckPair* pair = next_due(now);
+  if (pair == nullptr) return 0;
+  pace_.take(now);
+  pair->remote().checks.take(now);
+  to = pair->path();
+  return write_check(*pair, out, now);
+}
+
+/// Triggered checks first, then who was asked least, then by priority.
+CheckPair* PathFinder::Impl::next_due(TimePoint now) {
+  CheckPair* best = nullptr;
+  for (const auto& pair : list_.pairs()) {
+    if (pair->due_at() > now) continue;
+    if (!pair->remote().checks.has_token(now)) {
+      pair->set_due(pair->remote().checks.next_token_at());
+      continue;
+    }
+    const bool is_better =
+        best == nullptr || pair->is_triggered > best->is_triggered ||
+        (pair->is_triggered == best->is_triggered && pair->steps() < best->steps());
+    if (is_better) best = pair.get();
+  }
+  return best;
+}
+
+std::size_t PathFinder::Impl::write_answer(Path& to, MutableByteView out) {
+  const Answer answer = answers_.front();
+  answers_.erase(answers_.begin());
+  nat::StunMessage message;
+  message.message_class = nat::StunClass::kSuccess;
+  message.transaction = answer.transaction;
+  message.xor_mapped_address = answer.to.remote;
+  message.has_fingerprint = true;
+  to = answer.to;
+  const std::size_t size = nat::encode_stun(message, config_.check_key, out);
+  CHECK(size > 0);
+  return size;
+}
+
+nat::StunMessage PathFinder::Impl::make_check(const CheckPair& pair) {
+  nat::StunMessage message;
+  message.transaction = make_transaction(config_.local_tag, random_);
+  message.set_username(username(config_.remote_tag, config_.local_tag));
+  message.priority = candidate_priority(
+      {CandidateType::kPeerReflexive, {pair.path().remote.ip}, pair.path().socket});
+  // Roles never collide here, so the tie-breaker's 64 bits number the checks instead: a copy of an
+  // old check can neither teach an address nor nominate.
+  auto& number = is_controlling() ? message.ice_controlling : message.ice_controlled;
+  number = ++checks_numbered_;
+  message.use_candidate = is_controlling() && &pair == selected_;
+  message.has_fingerprint = true;
+  return message;
+}
+
+std::size_t PathFinder::Impl::write_check(CheckPair& pair, MutableByteView out, TimePoint now) {
+  const nat::StunMessage message = make_check(pair);
+  const std::size_t size = nat::encode_stun(message, config_.check_key, out);
+  CHECK(size > 0);
+  pair.on_sent(message.transaction, message.use_candidate, now);
+  ++counters_.checks_sent;
+  if (&pair == selected_ && !waiting_since_) waiting_since_ = now;
+  return size;
+}
+
+}  // namespace openp2p::path

@@ -1,0 +1,123 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "path/check_list.h"
+#include "path/path_finder.h"
+#include "path/replay_window.h"
+#include "path/token_bucket.h"
+
+namespace openp2p::path {
+
+/// The inside of PathFinder. Three concerns, one source each: candidates and reports
+/// (path_finder.cc), STUN in and out (path_finder_checks.cc), and which path is used and whether it
+/// lives (path_finder_choice.cc).
+class PathFinder::Impl {
+ public:
+  Impl(const PathFinderConfig& config, Random random, Log log, TimePoint now);
+
+  void add_local(const Candidate& candidate, TimePoint now);
+  void remove_socket(SocketId socket, TimePoint now);
+  void add_remote(const Candidate& candidate, TimePoint now);
+  void add_proven(const Path& path, TimePoint now);
+  void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
+  void on_authentic(const Path& from, TimePoint now);
+  void on_sent(TimePoint now);
+  void on_network_changed(TimePoint now);
+  void on_timeout(TimePoint now);
+  std::optional<TimePoint> next_timeout() const;
+  std::size_t poll_datagram(Path& to, MutableByteView out, TimePoint now);
+  const Path* selected() const { return selected_ == nullptr ? nullptr : &selected_->path(); }
+  const Path* duplicate_to(TimePoint now) const;
+  std::optional<Duration> selected_rtt() const;
+  bool is_failed() const { return is_failed_; }
+  PathReason reason() const;
+  std::vector<PairReport> report() const;
+  const Counters& counters() const { return counters_; }
+
+ private:
+  /// Answers wait here for poll_datagram only; drivers poll after each batch.
+  static constexpr std::size_t kAnswersMax = 32;
+
+  struct Answer {
+    Path to;
+    nat::TransactionId transaction;
+  };
+
+  // path_finder.cc
+  bool is_controlling() const { return config_.role == IceRole::kControlling; }
+  void revive(TimePoint now);
+  void restart_all(TimePoint now);
+
+  // path_finder_checks.cc
+  void on_request(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
+  void on_answer(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
+  bool is_addressed_to_us(const nat::StunMessage& message) const;
+  CheckPair* learn(const Path& from, TimePoint now);
+  void queue_answer(const Path& to, const nat::TransactionId& transaction);
+  void trigger(CheckPair& pair, TimePoint now);
+  void share_wakeup(CheckPair& pair, TimePoint now);
+  CheckPair* next_due(TimePoint now);
+  std::size_t write_answer(Path& to, MutableByteView out);
+  std::size_t write_check(CheckPair& pair, MutableByteView out, TimePoint now);
+  nat::StunMessage make_check(const CheckPair& pair);
+
+  // path_finder_choice.cc
+  void on_pair_answered(CheckPair& pair, TimePoint now);
+  void on_nomination(CheckPair& pair, std::uint64_t number, TimePoint now);
+  void select(CheckPair* pair, TimePoint now);
+  void consider_better(TimePoint now);
+  CheckPair* best_other(TimePoint answered_since);
+  void schedule_settled(TimePoint now);
+  Duration patience() const;
+  Duration lost_after() const;
+  void suspect(TimePoint now);
+  void trust();
+  void watch_selected(TimePoint now);
+  bool is_overtaken(TimePoint now);
+  void lose_selected(TimePoint now);
+  void watch_others(TimePoint now);
+  void note_challenger(const CheckPair& pair, TimePoint now);
+  void watch_challenger(TimePoint now);
+  std::optional<TimePoint> choice_deadline() const;
+
+  // path_finder.cc
+  Duration jittered(Duration interval);
+  void start_sweeps(TimePoint now);
+  void sweep(TimePoint now);
+  void share_consent_wakeup(TimePoint now);
+
+  PathFinderConfig config_;
+  Random random_;
+  Log log_;
+  Counters counters_;
+  CheckList list_;
+  TokenBucket pace_;
+  ReplayWindow replays_;
+  std::uint64_t checks_numbered_ = 0;
+  std::vector<Answer> answers_;
+
+  CheckPair* selected_ = nullptr;  // Protected from eviction by list_.
+  std::optional<Path> nominated_;  // By the peer; of the controlled side only.
+  std::uint64_t nomination_number_ = 0;
+  std::optional<Path> previous_;
+  TimePoint duplicate_until_;
+  TimePoint switched_at_;
+  Duration hold_{};
+  bool is_better_waiting_ = false;  // For the end of the hold.
+
+  std::optional<TimePoint> waiting_since_;  // Something sent over selected_ wants an answer.
+  std::optional<TimePoint> suspect_since_;
+  std::optional<Path> challenger_;
+  TimePoint challenge_ends_at_;
+
+  TimePoint sweep_at_ = CheckPair::kNever;
+  Duration sweep_gap_{};
+  TimePoint give_up_at_;
+  TimePoint refilled_at_;
+  bool is_failed_ = false;
+  bool was_connected_ = false;
+};
+
+}  // namespace openp2p::path

@@ -1,0 +1,36 @@
+#include "path/preference.h"
+
+#include <algorithm>
+
+namespace openp2p::path {
+namespace {
+
+/// Higher is better: relayed, internet IPv4, internet IPv6, local network.
+int kind_rank(const CheckPair& pair) {
+  const IpAddress& ip = pair.path().remote.ip;
+  if (pair.remote().candidate.type == CandidateType::kRelayed) return 0;
+  if (ip.is_private() || ip.is_link_local()) return 3;
+  return ip.is_v6() ? 2 : 1;
+}
+
+Duration rtt_of(const CheckPair& pair) { return pair.rtt().value_or(Duration::max() / 4); }
+
+}  // namespace
+
+bool is_clearly_better(const CheckPair& a, const CheckPair& b) {
+  if (!a.rtt()) return false;
+  if (kind_rank(a) > kind_rank(b) && rtt_of(a) <= rtt_of(b) + kPreferredSlack) return true;
+  if (kind_rank(a) > 0 && kind_rank(b) == 0) return true;  // A relay costs somebody bandwidth.
+  if (kind_rank(a) == 0 && kind_rank(b) > 0) return false;
+  if (std::min(a.rtt_samples(), b.rtt_samples()) < kRttSamplesMin) return false;
+  const Duration gain = std::max(kRttGainMin, rtt_of(b) * kRttGainPercent / 100);
+  return rtt_of(a) + gain < rtt_of(b);
+}
+
+bool goes_before(const CheckPair& a, const CheckPair& b) {
+  if (is_clearly_better(a, b)) return true;
+  if (is_clearly_better(b, a)) return false;
+  return a.priority > b.priority;
+}
+
+}  // namespace openp2p::path
