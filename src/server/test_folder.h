@@ -1,0 +1,32 @@
+#pragma once
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <string>
+
+#include "base/check.h"
+
+namespace openp2p::server {
+
+/// A folder of a test's own, gone with the test.
+class TestFolder {
+ public:
+  TestFolder() {
+    std::string form = (std::filesystem::temp_directory_path() / "openp2p-test-XXXXXX").string();
+    CHECK(::mkdtemp(form.data()) != nullptr);
+    path_ = form;
+  }
+  ~TestFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TestFolder(const TestFolder&) = delete;
+  TestFolder& operator=(const TestFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace openp2p::server
