@@ -1,0 +1,79 @@
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+#include <utility>
+
+#include "base/check.h"
+#include "net/clock.h"
+#include "net/descriptor.h"
+#include "net/readiness.h"
+#include "net/timer.h"
+
+// A timerfd of our own: Asio's timers cancel and queue again on each change of the deadline, while
+// here a change is one timerfd_settime() or nothing. A timerfd also has no timer slack.
+namespace openp2p::net {
+namespace {
+
+Descriptor make_timer_descriptor() {
+  Descriptor descriptor(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!descriptor) throw std::system_error(errno, std::system_category(), "timerfd_create");
+  return descriptor;
+}
+
+}  // namespace
+
+struct Timer::State {
+  explicit State(Callback callback)
+      : on_deadline(std::move(callback)), descriptor(make_timer_descriptor()) {}
+
+  void set(TimePoint at) {
+    // Zero would mean "off" to the kernel.
+    const std::int64_t ns = std::max<std::int64_t>(1, at.time_since_epoch().count());
+    itimerspec setting{};
+    setting.it_value.tv_sec = ns / 1'000'000'000;
+    setting.it_value.tv_nsec = ns % 1'000'000'000;
+    CHECK(::timerfd_settime(descriptor.number(), TFD_TIMER_ABSTIME, &setting, nullptr) == 0);
+    armed_at = at;
+  }
+
+  void on_expired() {
+    std::uint64_t expirations;
+    if (::read(descriptor.number(), &expirations, sizeof expirations) < 0) return;
+    armed_at.reset();
+    if (!deadline) return;
+    const TimePoint now = monotonic_now();
+    if (now < *deadline) return set(*deadline);
+    deadline.reset();
+    on_deadline(now);
+  }
+
+  Callback on_deadline;
+  std::optional<TimePoint> deadline;  // What the owner wants.
+  std::optional<TimePoint> armed_at;  // What the kernel was told: never later than the deadline.
+  Descriptor descriptor;
+  std::optional<Readiness> readiness;
+};
+
+Timer::Timer(IoContext& io, Callback on_deadline)
+    : state_(std::make_shared<State>(std::move(on_deadline))) {
+  // Holding it while the callback runs lets the callback destroy the timer.
+  auto expired = [held = std::weak_ptr<State>(state_)] {
+    if (const auto state = held.lock()) state->on_expired();
+  };
+  state_->readiness.emplace(io, state_->descriptor.number(),
+                            Readiness::Callbacks{std::move(expired), {}, {}});
+  state_->readiness->want_read(true);
+}
+
+Timer::~Timer() { state_->readiness.reset(); }
+
+void Timer::arm(std::optional<TimePoint> deadline) {
+  state_->deadline = deadline;
+  if (!deadline || (state_->armed_at && *state_->armed_at <= *deadline)) return;
+  state_->set(*deadline);
+}
+
+}  // namespace openp2p::net

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "net/socket_address.h"
+#include "net/udp_socket.h"
+
+namespace openp2p::net {
+
+/// The receiving half of a UdpSocket: one call fills up to UdpBuffers::kCount buffers, each with a
+/// train of datagrams from one sender. Goes on with recvmsg() where there is no recvmmsg().
+class UdpReceiver {
+ public:
+  struct Config {
+    int socket = -1;
+    UdpSyscalls* syscalls = nullptr;
+    UdpBuffers* buffers = nullptr;
+    UdpCounters* counters = nullptr;
+  };
+  explicit UdpReceiver(const Config& config);
+  UdpReceiver(const UdpReceiver&) = delete;
+  UdpReceiver& operator=(const UdpReceiver&) = delete;
+
+  struct Batch {
+    std::span<const Received> received;  ///< Valid until the next call on any socket.
+    bool may_have_more = false;
+  };
+  Batch receive();
+
+ private:
+  void prepare();
+  int fill();
+  int fill_one_by_one();
+  bool read_message(std::size_t index, Received& out) const;
+
+  struct Slot {
+    iovec slice;
+    SocketAddress address;
+    UdpControlRoom control;
+  };
+  Config config_;
+  bool has_many_ = true;
+  std::array<UdpMessage, UdpBuffers::kCount> messages_;
+  std::array<Slot, UdpBuffers::kCount> slots_;
+  std::array<Received, UdpBuffers::kCount> received_;
+};
+
+}  // namespace openp2p::net

@@ -1,0 +1,117 @@
+#include "net/udp_socket.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "net/clock.h"
+#include "net/descriptor.h"
+#include "net/readiness.h"
+#include "net/socket_address.h"
+#include "net/udp_receiver.h"
+#include "net/udp_sender.h"
+
+namespace openp2p::net {
+namespace {
+
+// Then the other sockets have their turn: 32 trains of at most 64 KiB.
+constexpr int kReceivesPerWakeupMax = 4;
+
+std::error_code last_error() { return {errno, std::system_category()}; }
+
+Result<Descriptor> make_socket(const Address& local) {
+  const int family = local.ip.is_v4() ? AF_INET : AF_INET6;
+  Descriptor socket(::socket(family, SOCK_DGRAM, IPPROTO_UDP));
+  if (!socket) return last_error();
+  ::fcntl(socket.number(), F_SETFD, FD_CLOEXEC);
+  if (::fcntl(socket.number(), F_SETFL, O_NONBLOCK) != 0) return last_error();
+  return socket;
+}
+
+}  // namespace
+
+struct UdpSocket::State {
+  State(IoContext& loop, Descriptor fd, std::unique_ptr<UdpSyscalls> calls, UdpBuffers& buffers,
+        UdpHandler& owner, bool has_offload)
+      : io(loop),
+        descriptor(std::move(fd)),
+        syscalls(std::move(calls)),
+        handler(owner),
+        sender({descriptor.number(), syscalls.get(), &owner, &counters, has_offload}),
+        receiver({descriptor.number(), syscalls.get(), &buffers, &counters}),
+        readable(io, descriptor.number(), {[this] { on_readable(); }, {}, {}}) {
+    readable.want_read(true);
+  }
+
+  void on_readable() {
+    const TimePoint now = monotonic_now();
+    for (int i = 0; i < kReceivesPerWakeupMax; ++i) {
+      const auto batch = receiver.receive();
+      if (!batch.received.empty()) handler.on_datagrams(batch.received, now);
+      if (!batch.may_have_more) return;
+    }
+  }
+
+  // Waits on a duplicate that leaves the poll set afterwards: were the socket itself ever watched
+  // for writing, each datagram that leaves the kernel would wake the loop from then on.
+  void wait_writable() {
+    if (writable) return;
+    duplicate = Descriptor(::fcntl(descriptor.number(), F_DUPFD_CLOEXEC, 0));
+    const int number = duplicate ? duplicate.number() : descriptor.number();
+    writable.emplace(io, number, Readiness::Callbacks{{}, [this] { on_writable(); }, {}});
+    writable->want_write(true);
+  }
+
+  void on_writable() {
+    writable.reset();
+    duplicate.close();
+    handler.on_writable(monotonic_now());
+  }
+
+  IoContext& io;
+  Descriptor descriptor;
+  std::unique_ptr<UdpSyscalls> syscalls;
+  UdpHandler& handler;
+  UdpCounters counters;
+  UdpSender sender;
+  UdpReceiver receiver;
+  Readiness readable;
+  Descriptor duplicate;
+  std::optional<Readiness> writable;
+};
+
+Result<std::unique_ptr<UdpSocket>> UdpSocket::open(IoContext& io, const Address& local,
+                                                   UdpBuffers& buffers, UdpHandler& handler,
+                                                   UdpOptions options) {
+  auto socket = make_socket(local);
+  if (!socket) return socket.error();
+  const bool has_offload = configure_udp_socket(socket->number(), local.ip.is_v4(), options);
+  SocketAddress address;
+  const socklen_t size = to_socket_address(local, address);
+  if (::bind(socket->number(), &address.base, size) != 0) return last_error();
+  auto syscalls = options.syscalls ? std::move(options.syscalls) : make_udp_syscalls();
+  return std::unique_ptr<UdpSocket>(new UdpSocket(std::make_unique<State>(
+      io, std::move(*socket), std::move(syscalls), buffers, handler, has_offload)));
+}
+
+UdpSocket::UdpSocket(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+UdpSocket::~UdpSocket() = default;
+
+SendProgress UdpSocket::send(std::span<const Outgoing> batches, TimePoint now) {
+  const SendProgress progress = state_->sender.send(batches, now);
+  if (progress.batches < batches.size()) state_->wait_writable();
+  return progress;
+}
+
+Address UdpSocket::local_address() const { return local_address_of(state_->descriptor.number()); }
+
+const UdpCounters& UdpSocket::counters() const { return state_->counters; }
+
+bool UdpSocket::is_offloading() const { return state_->sender.is_offloading(); }
+
+}  // namespace openp2p::net
