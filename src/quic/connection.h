@@ -13,6 +13,7 @@
 #include "base/strong.h"
 #include "base/time.h"
 #include "quic/packet_protection.h"
+#include "quic/quic_error.h"
 
 /// One QUIC connection (RFC 9000, 9001) between two parties that prove their Ed25519 keys to each
 /// other inside the TLS 1.3 handshake. Sans-I/O: it is given datagrams and the time, and asked for
@@ -30,11 +31,11 @@ enum class Role { kClient, kServer };
 /// Why a connection ended. `code` is the QUIC application error code where the peer or we gave one.
 struct CloseReason {
   enum class Kind {
-    kLocal,         ///< close() was called.
-    kPeer,          ///< The peer closed with an application code and reason.
-    kIdle,          ///< Nothing was heard for the idle time.
-    kRefused,       ///< The handshake failed: key, ALPN or protocol (TLS alert in `code`).
-    kProtocol,      ///< The peer broke QUIC, or the connection was reset.
+    kLocal,     ///< close() was called.
+    kPeer,      ///< The peer closed with an application code and reason.
+    kIdle,      ///< Nothing was heard for the idle time.
+    kRefused,   ///< The handshake failed: key, ALPN or protocol (TLS alert in `code`).
+    kProtocol,  ///< The peer broke QUIC, or the connection was reset.
     kHandshakeTimeout,
   };
   Kind kind = Kind::kLocal;
@@ -50,28 +51,34 @@ struct ConnectionConfig {
   Duration initial_rtt = std::chrono::milliseconds(100);  ///< Signalling gives a better estimate.
   std::uint64_t connection_window_bytes = 32 << 20;
   std::uint64_t stream_window_bytes = 16 << 20;
-  std::size_t send_ring_bytes = 1 << 20;   ///< Per stream, allocated at first use.
+  std::size_t send_ring_bytes = 1 << 20;  ///< Per stream; memory is taken as it is used.
   /// Clients: the connection id that the first Initial is addressed to; random where not given.
   std::optional<std::uint64_t> initial_destination;
-  std::uint64_t peer_streams_max = 1024;   ///< Streams that the peer may have open at once.
+  std::uint64_t peer_streams_max = 1024;  ///< Streams that the peer may have open at once.
+  /// The largest datagram that any path carries; also the unit of congestion control, which is why
+  /// it is no larger than Ethernet's.
+  std::size_t datagram_bytes_max = 1472;
+  /// Packets sealed with one key before the next (RFC 9001 section 6.6 ends AES-GCM at 2^23).
+  std::uint64_t packets_per_key_max = 1 << 22;
 };
 
-/// What a connection tells its owner, from inside on_datagram(), on_timeout() and poll_burst(). Calls
-/// and not a queue, because `data` points into the packet just opened: whoever wants it later copies
-/// it. From inside a call the owner may use the stream methods of Connection (they only note what is
-/// to be done), and must not destroy the connection.
+/// What a connection tells its owner, from inside on_datagram(), on_timeout() and poll_burst().
+/// Calls and not a queue, because `data` points into the packet just opened: whoever wants it later
+/// copies it. From inside a call the owner may use the stream methods of Connection (they only note
+/// what is to be done), and must not destroy the connection.
 class ConnectionHandler {
  public:
   virtual ~ConnectionHandler() = default;
-  /// The handshake is complete on this side and the peer proved `peer`. For the client this says not
-  /// yet that the server accepts it: nothing counts before the first byte of a stream.
+  /// The handshake is complete on this side and the peer proved `peer`. For the client this says
+  /// not yet that the server accepts it: nothing counts before the first byte of a stream.
   virtual void on_authenticated(const NodeId& peer) = 0;
   virtual void on_stream_opened(StreamId id) = 0;  ///< By the peer; bidirectional.
   virtual void on_stream_data(StreamId id, ByteView data, bool is_end) = 0;  ///< In order.
   virtual void on_stream_writable(StreamId id) = 0;  ///< The ring was full and has room again.
   virtual void on_stream_reset(StreamId id, std::uint64_t code) = 0;  ///< The peer gave up sending.
   virtual void on_stream_stopped(StreamId id, std::uint64_t code) = 0;  ///< The peer reads no more.
-  virtual void on_stream_closed(StreamId id) = 0;  ///< Last call for this stream.
+  /// Last call for this stream. Streams end without it when the connection closes.
+  virtual void on_stream_closed(StreamId id) = 0;
   virtual void on_closed(const CloseReason& reason) = 0;  ///< Last call of all; once.
 };
 
@@ -91,10 +98,12 @@ struct Burst {
 
 class ConnectionImpl;
 
-/// Threading: one owner. Order of calls is free; all are legal in every state and do nothing once the
-/// connection is closed.
+/// Threading: one owner. Order of calls is free; all are legal in every state and do nothing once
+/// the connection is closed. A closed connection still tells the peer so, when datagrams come,
+/// until next_timeout() is nullopt (RFC 9000 section 10.2); dropping it earlier is harmless.
 class Connection {
  public:
+  static constexpr std::size_t kDatagramBytesMin = 1200;  ///< RFC 9000 section 14.
   static constexpr std::size_t kConnectionIdSize = 8;
   using ConnectionId = std::uint64_t;  ///< Ours are always of 8 bytes, read as a big-endian number.
 
@@ -106,11 +115,13 @@ class Connection {
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
   /// Fills `out` with at most out.size() bytes of datagrams, each of at most `datagram_bytes` (the
-  /// size that the current path carries). Call until it gives 0 bytes or the caller's batch is full.
+  /// size that the current path carries, at least kDatagramBytesMin). Call until it gives 0 bytes
+  /// or the caller's batch is full.
   Burst poll_burst(MutableByteView out, std::size_t datagram_bytes, TimePoint now);
 
-  Result<StreamId> open_stream();
-  /// Contiguous free room in the stream's send ring; empty when it is full. Write there, then commit.
+  Result<StreamId> open_stream();  ///< QuicError.
+  /// Contiguous free room in the stream's send ring; empty when it is full. Write there, then
+  /// commit.
   MutableByteView write_room(StreamId id);
   void commit(StreamId id, std::size_t bytes);
   std::size_t write(StreamId id, ByteView data);  ///< write_room + commit; gives what fitted.
@@ -118,7 +129,9 @@ class Connection {
   void reset(StreamId id, std::uint64_t code);    ///< RESET_STREAM: what is queued is dropped.
   void stop(StreamId id, std::uint64_t code);     ///< STOP_SENDING.
   /// Gives the peer flow-control credit for bytes of on_stream_data that went on. A slow reader
-  /// simply does not call it.
+  /// simply does not call it. Bytes that wait when the stream closes are still to be consumed
+  /// afterwards, by the same id; stop() gives them all back at once, and so does a reset by the
+  /// peer.
   void consume(StreamId id, std::size_t bytes);
 
   void close(std::uint64_t code, std::string_view reason, TimePoint now);
@@ -148,14 +161,14 @@ class Connection {
   std::unique_ptr<ConnectionImpl> impl_;
 };
 
-/// Makes connections for one identity. Holds the TLS credentials and the packet-protection back end;
-/// outlives its connections.
+/// Makes connections for one identity. Holds the TLS credentials and the packet-protection back
+/// end; outlives its connections.
 class ConnectionFactory {
  public:
   struct Options {
-    const IdentityKey* identity;     ///< Read in the constructor only.
+    const IdentityKey* identity;  ///< Read in the constructor only.
     const PacketProtection* protection;
-    SecretSource* secrets;           ///< Connection ids, tokens.
+    SecretSource* secrets;  ///< Connection ids, tokens.
   };
   explicit ConnectionFactory(const Options& options);
   ~ConnectionFactory();
@@ -175,8 +188,8 @@ class ConnectionFactory {
   std::size_t write_retry(ByteView datagram, ByteView client, MutableByteView out, TimePoint now);
   std::size_t write_version_negotiation(ByteView datagram, MutableByteView out);
   /// A Stateless Reset (RFC 9000 section 10.3) for a short-header datagram of no known connection,
-  /// shorter than that datagram; 0 for other datagrams. Its token depends only on the identity key and
-  /// the connection id, so that it is valid for connections from before a restart.
+  /// shorter than that datagram; 0 for other datagrams. Its token depends only on the identity key
+  /// and the connection id, so that it is valid for connections from before a restart.
   std::size_t write_stateless_reset(ByteView datagram, MutableByteView out);
   /// nullptr where the datagram is no acceptable Initial, or `token_required` and the token is
   /// missing, old or another client's. The datagram must then also be given to on_datagram().
@@ -189,9 +202,9 @@ class ConnectionFactory {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The connection id that a datagram is addressed to, or nullopt where there is none of our size: for
-/// long headers of any destination id length, a client's first Initials carry an id of its own choice
-/// (reported too, by poll_id_change(), as the first 8 bytes; they have at least 8).
+/// The connection id that a datagram is addressed to, or nullopt where there is none of our size:
+/// for long headers of any destination id length, a client's first Initials carry an id of its own
+/// choice (reported too, by poll_id_change(), as the first 8 bytes; they have at least 8).
 std::optional<Connection::ConnectionId> destination_id(ByteView datagram);
 
 }  // namespace openp2p::quic

@@ -1,0 +1,165 @@
+#include <algorithm>
+
+#include "base/check.h"
+#include "quic/connection_impl.h"
+
+/// Packets out.
+namespace openp2p::quic {
+namespace {
+
+/// One UDP_SEGMENT send carries less than 64 KiB, headers included.
+constexpr std::size_t kBurstBytesMax = 65000;
+
+/// A packet full of stream data may miss the datagram's size by a few bytes of varint; a packet
+/// that misses it by more is a small one, and setting the segment size by it would make all that
+/// follow small.
+constexpr std::size_t kSegmentSlackBytes = 16;
+
+/// Frames of that many streams go into one packet at most; a bound for the loop.
+constexpr int kStreamsPerPacketMax = 64;
+
+/// Below this round-trip time a whole window is shorter than what a timer can space out, and the
+/// path is a LAN whose queues take the burst.
+constexpr ngtcp2_duration kPacedRttMin = 2 * NGTCP2_MILLISECONDS;
+
+/// A paced burst is what the rate sends in a millisecond, which is as fine as ngtcp2's pacer is.
+constexpr double kPacedBurstSeconds = 0.001;
+constexpr std::size_t kPacedBurstDatagramsMin = 4;
+
+}  // namespace
+
+ngtcp2_conn_stat ConnectionImpl::statistics() const {
+  ngtcp2_conn_stat stat{};
+  ngtcp2_conn_get_conn_stat(conn(), &stat);
+  return stat;
+}
+
+Burst ConnectionImpl::poll_burst(MutableByteView out, std::size_t datagram_bytes, TimePoint now) {
+  CHECK(datagram_bytes >= Connection::kDatagramBytesMin);
+  const ngtcp2_tstamp ts = advance(now);
+  if (out.size() < Connection::kDatagramBytesMin) return {};
+  if (state_ == State::kOpen && is_close_wanted_) finish_close();
+  if (state_ != State::kOpen) return poll_close(out, ts);
+  apply_commands();
+  update_key_if_due(ts);
+  const Burst burst = fill_burst(out, datagram_bytes, ts);
+  if (state_ != State::kOpen && burst.bytes == 0) return poll_close(out, ts);
+  return burst;
+}
+
+Burst ConnectionImpl::fill_burst(MutableByteView out, std::size_t datagram_bytes,
+                                 ngtcp2_tstamp ts) {
+  const ngtcp2_conn_stat stat = statistics();
+  const bool is_paced = stat.smoothed_rtt >= kPacedRttMin;
+  std::size_t limit = std::min(out.size(), kBurstBytesMax);
+  if (is_paced) limit = std::min(limit, paced_burst_bytes(stat, datagram_bytes));
+  std::size_t segment = std::min({datagram_bytes, config_.datagram_bytes_max, limit});
+  const std::size_t full = segment;
+
+  Burst burst;
+  while (burst.bytes + segment <= limit) {
+    const ngtcp2_ssize size = write_datagram(out.subspan(burst.bytes, segment), ts);
+    if (size < 0) on_library_error(static_cast<int>(size));
+    if (size <= 0) break;
+    const auto bytes = static_cast<std::size_t>(size);
+    burst.bytes += bytes;
+    if (burst.segment_bytes == 0) {
+      burst.segment_bytes = bytes;
+      segment = bytes;
+      if (bytes + kSegmentSlackBytes < full || bytes < Connection::kDatagramBytesMin) break;
+    }
+    if (bytes < segment) break;
+  }
+  if (state_ == State::kOpen && burst.bytes > 0) finish_pacing(is_paced, ts);
+  return burst;
+}
+
+std::size_t ConnectionImpl::paced_burst_bytes(const ngtcp2_conn_stat& stat,
+                                              std::size_t datagram_bytes) {
+  const double bytes_per_second =
+      static_cast<double>(stat.cwnd) / static_cast<double>(stat.smoothed_rtt) * NGTCP2_SECONDS;
+  const auto bytes = static_cast<std::size_t>(bytes_per_second * kPacedBurstSeconds);
+  return std::max(bytes, kPacedBurstDatagramsMin * datagram_bytes);
+}
+
+/// ngtcp2 sends nothing more until what was written since the last such call has had its time at
+/// the congestion controller's rate. On a LAN that is undone at once, with only the count of bytes
+/// reset: there, spacing bursts costs half of the speed and gains nothing.
+void ConnectionImpl::finish_pacing(bool is_paced, ngtcp2_tstamp ts) {
+  ngtcp2_conn_update_pkt_tx_time(conn(), ts);
+  if (is_paced) return;
+  if (const int error = ngtcp2_conn_handle_expiry(conn(), ts); error != 0) on_library_error(error);
+}
+
+ngtcp2_ssize ConnectionImpl::write_datagram(MutableByteView out, ngtcp2_tstamp ts) {
+  for (int streams = 0;; ++streams) {
+    Stream* const stream = ready_.empty() ? nullptr : &ready_.front();
+    SendBuffer::Unsent unsent;
+    std::uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_NONE;
+    std::array<ngtcp2_vec, 2> pieces{};
+    std::size_t piece_count = 0;
+    if (stream != nullptr) {
+      unsent = stream->out.unsent();
+      for (const ByteView piece : unsent.pieces) {
+        if (piece.empty()) continue;
+        pieces[piece_count++] = {const_cast<std::uint8_t*>(as_u8(piece)), piece.size()};
+      }
+      if (stream->is_fin_wanted && unsent.is_all) flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
+      const bool has_more = &ready_.back() != stream && streams < kStreamsPerPacketMax;
+      if (has_more) flags |= NGTCP2_WRITE_STREAM_FLAG_MORE;
+    }
+    ngtcp2_ssize taken = -1;
+    const ngtcp2_ssize size = ngtcp2_conn_writev_stream(
+        conn(), /*path=*/nullptr, /*pi=*/nullptr, as_u8(out), out.size(), &taken, flags,
+        stream == nullptr ? -1 : stream->id.value(), pieces.data(), piece_count, ts);
+    if (size == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
+      block(*stream);
+      continue;
+    }
+    if (size == NGTCP2_ERR_STREAM_SHUT_WR || size == NGTCP2_ERR_STREAM_NOT_FOUND) {
+      stream->send_hook.unlink();
+      continue;
+    }
+    if (stream != nullptr && taken >= 0) {
+      const auto bytes = static_cast<std::size_t>(taken);
+      const bool has_fin = (flags & NGTCP2_WRITE_STREAM_FLAG_FIN) != 0 && bytes == unsent.bytes;
+      note_written(*stream, bytes, has_fin);
+    }
+    if (size == NGTCP2_ERR_WRITE_MORE) continue;
+    return size;
+  }
+}
+
+void ConnectionImpl::note_written(Stream& stream, std::size_t bytes, bool has_fin) {
+  stream.out.mark_sent(bytes);
+  if (has_fin) stream.is_fin_sent = true;
+  stream.send_hook.unlink();
+  if (stream.wants_to_send()) ready_.push_back(stream);  // Behind the others: round-robin.
+}
+
+/// The peer's credit is used up: either the connection's, and then every stream waits for it, or
+/// this stream's, and then on_stream_credit() brings it back.
+void ConnectionImpl::block(Stream& stream) {
+  stream.send_hook.unlink();
+  if (ngtcp2_conn_get_max_data_left(conn()) == 0) credit_queue_.push_back(stream);
+}
+
+Burst ConnectionImpl::poll_close(MutableByteView out, ngtcp2_tstamp ts) {
+  if (state_ != State::kClosing) return {};
+  if (close_datagram_.empty() && has_close_to_send_) write_close_datagram(ts);
+  if (!has_close_to_send_ || close_datagram_.size() > out.size()) return {};
+  has_close_to_send_ = false;
+  std::ranges::copy(close_datagram_, out.begin());
+  return {.bytes = close_datagram_.size(), .segment_bytes = close_datagram_.size()};
+}
+
+void ConnectionImpl::write_close_datagram(ngtcp2_tstamp ts) {
+  close_datagram_.resize(Connection::kDatagramBytesMin);
+  const ngtcp2_ssize size = ngtcp2_conn_write_connection_close(
+      conn(), /*path=*/nullptr, /*pi=*/nullptr, as_u8(MutableByteView(close_datagram_)),
+      close_datagram_.size(), &close_error_, ts);
+  if (size <= 0) has_close_to_send_ = false;  // No keys yet to say it with.
+  close_datagram_.resize(static_cast<std::size_t>(std::max<ngtcp2_ssize>(size, 0)));
+}
+
+}  // namespace openp2p::quic
