@@ -19,7 +19,7 @@ struct NodeContext {
   SecretSource& secrets;
   Log log;
   Random random;
-  std::uint64_t incarnation;      ///< Random at each start.
+  std::uint64_t incarnation;              ///< Random at each start.
   session::Endpoint* endpoint = nullptr;  ///< Set once, before anything runs.
   TimePoint now{};
 };

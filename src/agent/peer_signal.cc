@@ -11,9 +11,12 @@ constexpr std::string_view kSignatureContext = "openp2p signal 1";
 
 const char* words(SignalError error) {
   switch (error) {
-    case SignalError::kMalformed: return "the signalling message is malformed";
-    case SignalError::kBadSignature: return "the signalling message is not signed by its sender";
-    case SignalError::kNotForUs: return "the signalling message is for another node";
+    case SignalError::kMalformed:
+      return "the signalling message is malformed";
+    case SignalError::kBadSignature:
+      return "the signalling message is not signed by its sender";
+    case SignalError::kNotForUs:
+      return "the signalling message is for another node";
   }
   return "unknown signalling error";
 }
@@ -50,12 +53,17 @@ std::optional<path::Candidate> to_candidate(const peer::Candidate& message) {
     return std::nullopt;
   }
   switch (message.type()) {
-    case peer::Candidate::HOST: candidate.type = path::CandidateType::kHost; break;
+    case peer::Candidate::HOST:
+      candidate.type = path::CandidateType::kHost;
+      break;
     case peer::Candidate::SERVER_REFLEXIVE:
       candidate.type = path::CandidateType::kServerReflexive;
       break;
-    case peer::Candidate::MAPPED: candidate.type = path::CandidateType::kMapped; break;
-    default: return std::nullopt;  // Not announced by this version, or not to be: skip it.
+    case peer::Candidate::MAPPED:
+      candidate.type = path::CandidateType::kMapped;
+      break;
+    default:
+      return std::nullopt;  // Not announced by this version, or not to be: skip it.
   }
   return candidate;
 }
@@ -67,15 +75,21 @@ void add_candidate(peer::SignalBody& body, const path::Candidate& candidate) {
   message.set_ip(to_string(std::as_bytes(std::span(ip)).subspan(skip)));
   message.set_port(candidate.address.port);
   switch (candidate.type) {
-    case path::CandidateType::kHost: message.set_type(peer::Candidate::HOST); break;
+    case path::CandidateType::kHost:
+      message.set_type(peer::Candidate::HOST);
+      break;
     case path::CandidateType::kServerReflexive:
       message.set_type(peer::Candidate::SERVER_REFLEXIVE);
       break;
     case path::CandidateType::kPeerReflexive:
       message.set_type(peer::Candidate::PEER_REFLEXIVE);
       break;
-    case path::CandidateType::kMapped: message.set_type(peer::Candidate::MAPPED); break;
-    case path::CandidateType::kRelayed: message.set_type(peer::Candidate::RELAYED); break;
+    case path::CandidateType::kMapped:
+      message.set_type(peer::Candidate::MAPPED);
+      break;
+    case path::CandidateType::kRelayed:
+      message.set_type(peer::Candidate::RELAYED);
+      break;
   }
 }
 

@@ -13,8 +13,8 @@
 #include "path/finder_tag.h"
 
 /// What two nodes tell each other through the server before they have a session (proto/peer.proto).
-/// Signed with the sender's identity key: the server can delay or drop, but not read keys from, forge
-/// or redirect it.
+/// Signed with the sender's identity key: the server can delay or drop, but not read keys from,
+/// forge or redirect it.
 namespace openp2p::agent {
 
 enum class SignalError { kMalformed = 1, kBadSignature, kNotForUs };
@@ -34,7 +34,7 @@ struct PeerSignal {
   AgreementKey::PublicKey agreement_key{};  ///< Offer and answer.
   path::FinderTag tag;                      ///< Offer and answer.
   std::vector<path::Candidate> candidates;
-  std::string reason;                       ///< Refusal; printable().
+  std::string reason;  ///< Refusal; printable().
   std::uint64_t incarnation = 0;
   std::uint64_t sequence = 0;
 };

@@ -10,8 +10,8 @@
 #include "base/time.h"
 #include "forward/local_stream.h"
 
-/// What the node core asks of the machine it runs on. The programs give Asio drivers, simulations their
-/// own. Callbacks come on the owner's thread, never from inside the call that asks for them.
+/// What the node core asks of the machine it runs on. The programs give Asio drivers, simulations
+/// their own. Callbacks come on the owner's thread, never from inside the call that asks for them.
 namespace openp2p::agent {
 
 enum class DialError { kRefused = 1, kUnreachable, kTimedOut, kNameNotFound, kDenied, kFailed };
@@ -36,14 +36,15 @@ class Platform {
 
   virtual Result<std::unique_ptr<Listener>> listen(
       const Address& at, std::function<void(Stream, TimePoint)> on_accept) = 0;
-  /// Resolves `host`, asks `allows` about each address, and connects. kDenied where none is allowed.
-  virtual std::unique_ptr<Pending> dial(const std::string& host, std::uint16_t port, Duration timeout,
+  /// Resolves `host`, asks `allows` about each address, and connects. kDenied where none is
+  /// allowed.
+  virtual std::unique_ptr<Pending> dial(const std::string& host, std::uint16_t port,
+                                        Duration timeout,
                                         std::function<bool(const IpAddress&)> allows,
                                         std::function<void(Result<Stream>, TimePoint)> done) = 0;
   /// All addresses of "host:port", IPv6 and IPv4; empty where the name is not known now.
   virtual std::unique_ptr<Pending> resolve(
-      const std::string& host_port,
-      std::function<void(std::vector<Address>, TimePoint)> done) = 0;
+      const std::string& host_port, std::function<void(std::vector<Address>, TimePoint)> done) = 0;
   /// This machine's own usable addresses (no loopback).
   virtual std::vector<IpAddress> local_addresses() const = 0;
 };

@@ -11,10 +11,10 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kRetryFirst = 500ms;
-constexpr Duration kRetryMax = 60s;         // "Up to minutes" helps nobody whose server is back.
-constexpr Duration kRetryFinal = 300s;      // Refused for good: a person must act, but may do so there.
-constexpr Duration kStableAfter = 30s;      // A connection this old was no failure.
-constexpr Duration kPathPatience = 6s;      // Without a path for this long: dial anew.
+constexpr Duration kRetryMax = 60s;     // "Up to minutes" helps nobody whose server is back.
+constexpr Duration kRetryFinal = 300s;  // Refused for good: a person must act, but may do so there.
+constexpr Duration kStableAfter = 30s;  // A connection this old was no failure.
+constexpr Duration kPathPatience = 6s;  // Without a path for this long: dial anew.
 constexpr std::size_t kOutboxBytesMax = 256 << 10;  // More waiting means the server does not read.
 constexpr std::size_t kNodesMax = 10'000;
 
@@ -72,13 +72,17 @@ SignalFailure to_failure(control::SignalFailed::Code code) {
 std::string close_text(const session::CloseReason& reason) {
   using Kind = session::CloseReason::Kind;
   switch (reason.kind) {
-    case Kind::kLocal: return reason.text;
-    case Kind::kPeer: return "the server closed the connection: " + reason.text;
-    case Kind::kIdle: return "the server went silent";
+    case Kind::kLocal:
+      return reason.text;
+    case Kind::kPeer:
+      return "the server closed the connection: " + reason.text;
+    case Kind::kIdle:
+      return "the server went silent";
     case Kind::kRefused:
       return "the server did not prove the key of the join token, or speaks another protocol (" +
              reason.text + ")";
-    case Kind::kProtocol: return "the connection was reset: " + reason.text;
+    case Kind::kProtocol:
+      return "the connection was reset: " + reason.text;
     case Kind::kHandshakeTimeout:
       return "the server does not answer: it is down, or a firewall blocks UDP to it";
   }
@@ -134,7 +138,9 @@ void ServerLink::on_timeout() {
   }
 }
 
-std::optional<TimePoint> ServerLink::next_timeout() const { return earlier(retry_at_, lost_path_at_); }
+std::optional<TimePoint> ServerLink::next_timeout() const {
+  return earlier(retry_at_, lost_path_at_);
+}
 
 void ServerLink::on_network_changed() {
   if (state_ != State::kWaiting || !retry_at_) return;
@@ -175,16 +181,17 @@ std::optional<Duration> ServerLink::rtt() const {
   return session_->rtt();
 }
 
-/// The connection is gone or cannot be made: wait, longer each time, with jitter so that a restarted
-/// server is not met by all of its nodes at once.
+/// The connection is gone or cannot be made: wait, longer each time, with jitter so that a
+/// restarted server is not met by all of its nodes at once.
 void ServerLink::lose(std::string reason) {
   const bool was_welcome = std::exchange(is_welcome_, false);
   if (was_welcome && context_.now - connected_at_ > kStableAfter) failures_ = 0;
-  const Duration whole = std::min(kRetryMax, kRetryFirst * (1LL << std::min(failures_, 10U)));
+  const Duration whole =
+      std::min<Duration>(kRetryMax, kRetryFirst * (1 << std::min(failures_, 10U)));
   ++failures_;
-  retry_at_ = context_.now + Duration(static_cast<std::int64_t>(
-                                 static_cast<double>(whole.count()) *
-                                 (0.5 + context_.random.fraction())));
+  retry_at_ =
+      context_.now + Duration(static_cast<std::int64_t>(static_cast<double>(whole.count()) *
+                                                        (0.5 + context_.random.fraction())));
   state_ = State::kWaiting;
   reason_ = std::move(reason);
   session_ = nullptr;
@@ -200,7 +207,8 @@ void ServerLink::lose(std::string reason) {
 void ServerLink::drop_session(std::string_view reason) {
   if (session_ == nullptr) return;
   session::Session* session = session_;
-  session->close(0, reason, context_.now);  // on_closed() does the rest.
+  session->close(0, reason, context_.now);
+  if (session_ == session) lose(std::string(reason));  // on_closed() comes later, and is not ours.
 }
 
 void ServerLink::send_frame(ByteView message) {
@@ -300,7 +308,8 @@ void ServerLink::on_message(ByteView bytes) {
         handler_.on_observed(*observed);
       }
       return;
-    case Kind::KIND_NOT_SET: return;  // From a newer server: nothing this version needs.
+    case Kind::KIND_NOT_SET:
+      return;  // From a newer server: nothing this version needs.
   }
 }
 

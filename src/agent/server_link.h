@@ -93,7 +93,8 @@ class ServerLink final : public session::SessionHandler {
   void on_stream_data(session::Session& session, session::StreamId id, ByteView data,
                       bool is_end) override;
   void on_stream_writable(session::Session& session, session::StreamId id) override;
-  void on_stream_reset(session::Session& session, session::StreamId id, std::uint64_t code) override;
+  void on_stream_reset(session::Session& session, session::StreamId id,
+                       std::uint64_t code) override;
   void on_stream_stopped(session::Session& session, session::StreamId id,
                          std::uint64_t code) override;
   void on_stream_closed(session::Session& session, session::StreamId id) override;

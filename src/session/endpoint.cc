@@ -103,6 +103,7 @@ class Endpoint::Impl final : public SessionOwner {
 void Endpoint::Impl::on_work(SessionImpl& session) {
   if (std::exchange(session.is_queued, true)) return;
   work_.push_back(session.serial());
+  if (work_.size() == 1 && options_.wake) options_.wake();
 }
 
 void Endpoint::Impl::on_tag(SessionImpl& session, path::FinderTag tag) {
@@ -343,6 +344,8 @@ Session& Endpoint::meet(const Meeting& meeting, SessionHandler& handler, TimePoi
   return session;
 }
 
+void Endpoint::touch(Session& session) { impl_->on_work(static_cast<SessionImpl&>(session)); }
+
 path::FinderTag Endpoint::new_tag() {
   for (;;) {
     const path::FinderTag tag(static_cast<std::uint32_t>(impl_->random_.next()));
@@ -414,6 +417,7 @@ std::optional<Transmit> Endpoint::poll_transmit(MutableByteView buffer, TimePoin
 void Endpoint::send_datagram(SocketId socket, const Address& to, ByteView datagram) {
   if (impl_->outbox_.size() >= kOutboxMax) return;
   impl_->outbox_.push_back({socket, to, to_bytes(datagram)});
+  if (impl_->options_.wake) impl_->options_.wake();
 }
 
 void Endpoint::on_network_changed(TimePoint now) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -74,6 +75,9 @@ class Endpoint {
     StunHandler* stun = nullptr;
     Gatekeeper* gatekeeper = nullptr;  ///< nullptr: nobody may open a session here uninvited.
     std::uint64_t seed = 0;            ///< Timers' jitter.
+    /// Called when there is something to poll that was not before, from wherever it came to be (a
+    /// local stream had data, say). It must not poll at once, but soon.
+    std::function<void()> wake;
     Log log;
     quic::ConnectionConfig connection;
     /// Sessions that others may have open here at once, and of those, how many handshakes before
@@ -97,6 +101,8 @@ class Endpoint {
                 TimePoint now);
   /// Opens a session with a peer that wants one as well: candidates are added to session.paths().
   Session& meet(const Meeting& meeting, SessionHandler& handler, TimePoint now);
+  /// To be called after something of session.paths() was changed: it may have checks to send.
+  void touch(Session& session);
   /// Fresh tag for a Meeting, not in use here.
   path::FinderTag new_tag();
 

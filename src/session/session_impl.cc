@@ -120,10 +120,10 @@ void SessionImpl::after_finder(TimePoint now) {
 void SessionImpl::make_exported_finder(TimePoint now) {
   path::PathFinderConfig config;
   connection_->export_key(kKeyLabel, {}, config.check_key);
-  std::array<std::byte, 8> tags;
-  connection_->export_key(kTagLabel, {}, tags);
-  const path::FinderTag dialer = read_tag(tags);
-  const path::FinderTag acceptor = read_tag(ByteView(tags).subspan(4));
+  std::array<std::byte, 8> exported;
+  connection_->export_key(kTagLabel, {}, exported);
+  const path::FinderTag dialer = read_tag(exported);
+  const path::FinderTag acceptor = read_tag(ByteView(exported).subspan(4));
   const bool is_dialer = origin_ == Origin::kDialed;
   config.role = is_dialer ? path::IceRole::kControlling : path::IceRole::kControlled;
   config.local_tag = is_dialer ? dialer : acceptor;

@@ -1,0 +1,268 @@
+#include "agent/node.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+#include "forward/open_message.h"
+
+namespace openp2p::agent {
+namespace {
+
+constexpr std::size_t kPeersMax = 10'000;  // What a server announces; a network of more is split.
+
+std::uint64_t random_number(SecretSource& secrets) {
+  std::array<std::byte, 8> bytes;
+  secrets.fill(bytes);
+  std::uint64_t number = 0;
+  for (const std::byte b : bytes) number = number << 8 | std::to_integer<std::uint64_t>(b);
+  return number;
+}
+
+session::Endpoint::Options endpoint_options(const Node::Options& options,
+                                            session::StunHandler& stun) {
+  session::Endpoint::Options endpoint;
+  endpoint.identity = options.identity;
+  endpoint.protection = options.protection;
+  endpoint.secrets = options.secrets;
+  endpoint.stun = &stun;
+  endpoint.seed = options.seed;
+  endpoint.log = options.log;
+  endpoint.wake = options.wake;
+  return endpoint;
+}
+
+ServerLink::Options server_options(const Node::Options& options) {
+  return {options.server, options.server_addresses, options.join_secret,
+          options.name,   options.version,          options.platform_name};
+}
+
+}  // namespace
+
+Node::Node(const Options& options, TimePoint now)
+    : context_{*options.identity,
+               *options.platform,
+               *options.secrets,
+               options.log,
+               Random(options.seed),
+               random_number(*options.secrets),
+               nullptr,
+               now},
+      memory_(*options.memory),
+      options_(options),
+      started_at_(now),
+      name_(options.name),
+      endpoint_(std::make_unique<session::Endpoint>(endpoint_options(options, *this))),
+      services_(context_, buffers_),
+      forwards_(
+          context_, buffers_,
+          [this](const std::string& peer, std::string& reason) { return find_peer(peer, reason); }),
+      pinger_(context_,
+              [this](const PeerLink& peer, PingReply& reply) {
+                const PeerStatus status = describe(peer);
+                reply.path = status.path;
+                reply.address = status.address;
+                reply.reason = status.reason;
+              }),
+      server_(context_, *this, server_options(options)) {
+  context_.endpoint = endpoint_.get();
+  services_.set_policy(options.policy);
+}
+
+Node::~Node() = default;
+
+void Node::add_socket(SocketId socket, const Address& local) {
+  sockets_.push_back({socket, local});
+  endpoint_->add_socket(socket, local);
+}
+
+void Node::start(TimePoint now) {
+  context_.now = now;
+  for (const ForwardSpec& spec : options_.forwards) forwards_.add(spec);
+  server_.start();
+}
+
+void Node::stop(TimePoint now) {
+  context_.now = now;
+  forwards_.stop();
+  for (auto& [id, peer] : peers_) peer->close("that node stopped");
+  endpoint_->close_all(0, "that node stopped", now);
+}
+
+void Node::on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
+                        std::size_t segment_bytes, TimePoint now) {
+  context_.now = now;
+  endpoint_->on_datagrams(socket, from, datagrams, segment_bytes, now);
+}
+
+void Node::on_timeout(TimePoint now) {
+  context_.now = now;
+  endpoint_->on_timeout(now);
+  server_.on_timeout();
+  for (auto& [id, peer] : peers_) peer->on_timeout();
+  forwards_.on_timeout();
+  pinger_.on_timeout();
+  for (auto& check : netchecks_) check->on_timeout();
+}
+
+std::optional<TimePoint> Node::next_timeout() const {
+  std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), server_.next_timeout());
+  for (const auto& [id, peer] : peers_) next = earlier(next, peer->next_timeout());
+  next = earlier(next, earlier(forwards_.next_timeout(), pinger_.next_timeout()));
+  for (const auto& check : netchecks_) next = earlier(next, check->next_timeout());
+  return next;
+}
+
+std::optional<session::Transmit> Node::poll_transmit(MutableByteView buffer, TimePoint now) {
+  context_.now = now;
+  if (auto transmit = endpoint_->poll_transmit(buffer, now)) return transmit;
+  // Everything is said: nobody is inside a callback, so what is finished can go.
+  services_.sweep();
+  forwards_.sweep();
+  pinger_.sweep();
+  removed_.clear();
+  std::erase_if(netchecks_, [](const auto& check) { return check->is_done(); });
+  return endpoint_->poll_transmit(buffer, now);
+}
+
+void Node::on_network_changed(TimePoint now) {
+  context_.now = now;
+  endpoint_->on_network_changed(now);
+  server_.on_network_changed();
+  for (auto& [id, peer] : peers_) peer->on_network_changed();
+}
+
+void Node::on_welcome(const Welcome& welcome) {
+  name_ = welcome.name.empty() ? name_ : welcome.name;
+  network_ = welcome.network_name;
+  stun_servers_ = welcome.stun_servers;
+  if (welcome.observed) observed_ = welcome.observed;
+  context_.log.info(context_.now, "server.connected network=\"{}\" name=\"{}\" nodes={}", network_,
+                    name_, welcome.nodes.size());
+  server_.forget_join_secret();
+  memory_.on_joined(name_);
+  std::vector<NodeId> gone;
+  for (const auto& [id, peer] : peers_) {
+    const auto is_same = [&](const NodeRecord& record) { return record.id == id; };
+    if (std::ranges::none_of(welcome.nodes, is_same)) gone.push_back(id);
+  }
+  for (const NodeId& id : gone) on_node_removed(id);
+  for (const NodeRecord& record : welcome.nodes) on_node_changed(record);
+  for (auto& [id, peer] : peers_) peer->on_server_connected();
+  forwards_.on_peers_changed();
+}
+
+void Node::on_refused(const Refusal& refusal) {
+  context_.log.warning(context_.now, "server.refused final={} text=\"{}\"", refusal.is_final,
+                       refusal.text);
+  memory_.on_refused(refusal);
+}
+
+void Node::on_node_changed(const NodeRecord& record) {
+  if (record.id == context_.identity.id()) {
+    name_ = record.name;
+    return;
+  }
+  const auto found = peers_.find(record.id);
+  if (found != peers_.end()) {
+    found->second->set_record(record);
+  } else if (peers_.size() < kPeersMax) {
+    peers_.emplace(record.id, std::make_unique<PeerLink>(context_, *this, record));
+  }
+  if (server_.state() == ServerLink::State::kConnected) forwards_.on_peers_changed();
+}
+
+void Node::on_node_removed(const NodeId& id) {
+  const auto found = peers_.find(id);
+  if (found == peers_.end()) return;
+  pinger_.on_peer_gone(*found->second);
+  found->second->on_removed();
+  removed_.push_back(std::move(found->second));
+  peers_.erase(found);
+}
+
+void Node::on_signal(const NodeId& from, ByteView body) {
+  const auto found = peers_.find(from);
+  if (found == peers_.end()) return;  // Not of this network: the server must not carry this.
+  const auto signal = decode_signal(body, from, context_.identity.id());
+  if (!signal) {
+    context_.log.warning(context_.now, "signal.refused from={} why=\"{}\"", from.brief(),
+                         signal.error().message());
+    return;
+  }
+  found->second->on_signal(*signal);
+}
+
+void Node::on_signal_failed(const NodeId& to, std::uint64_t, SignalFailure why) {
+  const auto found = peers_.find(to);
+  if (found != peers_.end()) found->second->on_signal_failed(why);
+}
+
+void Node::on_server_lost() {}
+
+void Node::on_observed(const Address& address) {
+  if (observed_ == address) return;
+  observed_ = address;
+  for (auto& [id, peer] : peers_) peer->on_network_changed();
+}
+
+bool Node::send_signal(const NodeId& to, ByteView body, std::uint64_t number) {
+  return server_.send_signal(to, body, number);
+}
+
+std::vector<path::Candidate> Node::local_candidates() const {
+  std::vector<path::Candidate> candidates;
+  const std::vector<IpAddress> own = context_.platform.local_addresses();
+  for (const Netcheck::Socket& socket : sockets_) {
+    for (const IpAddress& ip : own) {
+      if (ip.is_v4() != socket.local.ip.is_v4() || ip.is_link_local()) continue;
+      candidates.push_back({path::CandidateType::kHost, {ip, socket.local.port}, socket.id});
+    }
+  }
+  if (!observed_) return candidates;
+  const auto is_host = [&](const path::Candidate& c) { return c.address == *observed_; };
+  if (std::ranges::any_of(candidates, is_host)) return candidates;
+  candidates.push_back({path::CandidateType::kServerReflexive, *observed_, SocketId()});
+  return candidates;
+}
+
+bool Node::is_needed(const PeerLink& peer) const { return forwards_.needs(peer); }
+
+void Node::on_peer_stream(PeerLink& peer, session::StreamId id) {
+  services_.on_peer_stream(peer, id);
+}
+
+void Node::on_session_up(PeerLink& peer) {
+  forwards_.on_session_up(peer);
+  pinger_.on_session_up(peer);
+}
+
+void Node::on_session_down(PeerLink& peer, const std::string& reason) {
+  forwards_.on_session_down(peer, reason);
+}
+
+void Node::on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) {
+  context_.now = now;
+  for (auto& check : netchecks_) {
+    if (check->on_stun(socket, from, datagram)) return;
+  }
+}
+
+PeerLink* Node::find_peer(std::string_view name_or_id, std::string& reason) const {
+  if (const auto id = NodeId::parse(name_or_id)) {
+    const auto found = peers_.find(*id);
+    if (found != peers_.end()) return found->second.get();
+  }
+  for (const auto& [id, peer] : peers_) {
+    if (peer->record().name == name_or_id) return peer.get();
+  }
+  if (server_.state() == ServerLink::State::kConnected) {
+    reason = "there is no node " + printable(name_or_id) + " in this network (see: openp2p peers)";
+  } else {
+    reason = "the server is not connected yet, so peers are not known: " + server_.reason();
+  }
+  return nullptr;
+}
+
+}  // namespace openp2p::agent

@@ -1,0 +1,135 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/forwards.h"
+#include "agent/netcheck.h"
+#include "agent/node_context.h"
+#include "agent/node_control.h"
+#include "agent/peer_link.h"
+#include "agent/peer_services.h"
+#include "agent/pinger.h"
+#include "agent/server_link.h"
+#include "forward/accept_policy.h"
+#include "quic/packet_protection.h"
+
+/// A node: everything that runs on a device, without its sockets. The program's driver and the
+/// simulator's both feed it datagrams and time, and send what it gives.
+/// Sans-I/O. Threading: one owner.
+namespace openp2p::agent {
+
+/// What a node must have kept before it goes on. Errors are sentences for people.
+class NodeMemory {
+ public:
+  virtual ~NodeMemory() = default;
+  virtual std::optional<std::string> store_forwards(const std::vector<ForwardSpec>& forwards) = 0;
+  /// The server knows this node's key now: the join secret is spent. `name` as recorded there.
+  virtual void on_joined(const std::string& name) = 0;
+  virtual void on_refused(const Refusal& refusal) = 0;
+};
+
+class Node final : public NodeControl,
+                   public ServerLinkHandler,
+                   public PeerLinkHandler,
+                   public session::StunHandler {
+ public:
+  struct Options {
+    const IdentityKey* identity = nullptr;
+    const quic::PacketProtection* protection = nullptr;
+    SecretSource* secrets = nullptr;
+    Platform* platform = nullptr;
+    NodeMemory* memory = nullptr;
+    Log log;
+    std::uint64_t seed = 0;
+    std::function<void()> wake;  ///< As Endpoint::Options::wake.
+    NodeId server;
+    std::vector<std::string> server_addresses;
+    Bytes join_secret;
+    std::string name;
+    std::string version;
+    std::string platform_name;
+    forward::AcceptPolicy policy;
+    std::vector<ForwardSpec> forwards;
+  };
+  Node(const Options& options, TimePoint now);
+  ~Node() override;
+
+  void add_socket(SocketId socket, const Address& local);
+  void start(TimePoint now);  ///< After the sockets are there.
+  void stop(TimePoint now);   ///< Tells everybody; poll_transmit() once more after it.
+
+  void on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
+                    std::size_t segment_bytes, TimePoint now);
+  void on_timeout(TimePoint now);
+  std::optional<TimePoint> next_timeout() const;
+  std::optional<session::Transmit> poll_transmit(MutableByteView buffer, TimePoint now);
+  void on_network_changed(TimePoint now);
+
+  // NodeControl
+  NodeStatus status() const override;
+  std::vector<PeerStatus> peers() const override;
+  std::vector<ForwardStatus> forwards() const override;
+  std::optional<ControlError> add_forward(const ForwardSpec& spec) override;
+  std::optional<ControlError> remove_forward(std::string_view name) override;
+  std::optional<ControlError> set_forward_enabled(std::string_view name, bool enabled) override;
+  std::optional<ControlError> ping(std::string_view peer, unsigned count,
+                                   std::function<bool(const PingReply&)> reply) override;
+  void netcheck(std::function<void(const NetcheckReport&)> done) override;
+
+  // ServerLinkHandler
+  void on_welcome(const Welcome& welcome) override;
+  void on_refused(const Refusal& refusal) override;
+  void on_node_changed(const NodeRecord& record) override;
+  void on_node_removed(const NodeId& id) override;
+  void on_signal(const NodeId& from, ByteView body) override;
+  void on_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why) override;
+  void on_server_lost() override;
+  void on_observed(const Address& address) override;
+
+  // PeerLinkHandler
+  bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) override;
+  std::vector<path::Candidate> local_candidates() const override;
+  bool is_needed(const PeerLink& peer) const override;
+  void on_peer_stream(PeerLink& peer, session::StreamId id) override;
+  void on_session_up(PeerLink& peer) override;
+  void on_session_down(PeerLink& peer, const std::string& reason) override;
+
+  // session::StunHandler
+  void on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) override;
+
+ private:
+  PeerLink* find_peer(std::string_view name_or_id, std::string& reason) const;
+  PeerStatus describe(const PeerLink& peer) const;
+  std::string path_kind(const Address& remote) const;
+  std::optional<ControlError> store_forwards(std::vector<ForwardSpec> specs);
+  std::optional<ControlError> judge_new(const ForwardSpec& spec) const;
+
+  NodeContext context_;
+  NodeMemory& memory_;
+  const Options options_;
+  const TimePoint started_at_;
+  std::string name_;
+  std::string network_;
+  std::optional<Address> observed_;
+  std::vector<std::string> stun_servers_;
+  std::vector<Netcheck::Socket> sockets_;
+  forward::BufferPool buffers_;
+  // Destroyed in reverse: the endpoint last, since it owns the sessions that the others use.
+  std::unique_ptr<session::Endpoint> endpoint_;
+  std::map<NodeId, std::unique_ptr<PeerLink>> peers_;
+  std::vector<std::unique_ptr<PeerLink>>
+      removed_;  ///< Until no callback of theirs can be going on.
+  PeerServices services_;
+  Forwards forwards_;
+  Pinger pinger_;
+  ServerLink server_;
+  std::vector<std::unique_ptr<Netcheck>> netchecks_;
+};
+
+}  // namespace openp2p::agent

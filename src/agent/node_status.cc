@@ -1,0 +1,204 @@
+// What a node tells about itself, and what a person may change: the NodeControl half of Node.
+
+#include <algorithm>
+
+#include "agent/node.h"
+#include "agent/state.h"
+#include "forward/open_message.h"
+
+namespace openp2p::agent {
+namespace {
+
+ControlError not_found(std::string_view name) {
+  return {ControlError::Kind::kNotFound,
+          "there is no forward named " + printable(name) + " (see: openp2p forward list)"};
+}
+
+std::string_view server_state_text(ServerLink::State state) {
+  switch (state) {
+    case ServerLink::State::kWaiting:
+      return "waiting";
+    case ServerLink::State::kResolving:
+    case ServerLink::State::kConnecting:
+      return "connecting";
+    case ServerLink::State::kConnected:
+      return "connected";
+  }
+  return "waiting";
+}
+
+std::string_view session_text(PeerLink::State state) {
+  switch (state) {
+    case PeerLink::State::kNone:
+      return "none";
+    case PeerLink::State::kConnecting:
+      return "connecting";
+    case PeerLink::State::kConnected:
+      return "connected";
+  }
+  return "none";
+}
+
+std::string candidate_text(const path::Candidate& candidate) {
+  return std::string(path::candidate_type_text(candidate.type)) + " " + candidate.address.text();
+}
+
+}  // namespace
+
+NodeStatus Node::status() const {
+  NodeStatus status;
+  status.id = context_.identity.id();
+  status.name = name_;
+  status.network = network_;
+  status.version = options_.version;
+  status.server_address = server_.server_address();
+  status.server_key = options_.server;
+  status.server_state = server_state_text(server_.state());
+  status.server_reason = server_.reason();
+  status.server_retry_in = server_.retry_in();
+  status.observed_address = observed_;
+  for (const path::Candidate& candidate : local_candidates()) {
+    if (candidate.type == path::CandidateType::kHost)
+      status.local_addresses.push_back(candidate.address);
+  }
+  status.uptime = context_.now - started_at_;
+  status.peers_total = peers_.size();
+  const auto is_online = [](const auto& entry) { return entry.second->record().is_online; };
+  status.peers_online = static_cast<std::size_t>(std::ranges::count_if(peers_, is_online));
+  const auto is_connected = [](const auto& entry) {
+    return entry.second->state() == PeerLink::State::kConnected;
+  };
+  status.sessions = static_cast<std::size_t>(std::ranges::count_if(peers_, is_connected));
+  status.forwards = forwards_.size();
+  status.accepts_lan = services_.policy().accept_lan;
+  for (const auto& destination : services_.policy().destinations) {
+    status.accepts.push_back(forward::destination_text(destination.host, destination.port));
+  }
+  return status;
+}
+
+/// "LAN": both ends are addresses of one site, so no NAT is between them.
+std::string Node::path_kind(const Address& remote) const {
+  if (remote.ip.is_private() || remote.ip.is_loopback() || remote.ip.is_link_local()) return "LAN";
+  return remote.ip.is_v4() ? "direct IPv4" : "direct IPv6";
+}
+
+PeerStatus Node::describe(const PeerLink& peer) const {
+  PeerStatus status;
+  const NodeRecord& record = peer.record();
+  status.id = record.id;
+  status.name = record.name;
+  status.is_online = record.is_online;
+  status.version = record.version;
+  status.platform = record.platform;
+  status.seen_at_us = record.seen_at_us;
+  status.session = session_text(peer.state());
+  status.reason = peer.reason();
+  const session::Session* session = peer.session();
+  if (session == nullptr) return status;
+  status.bytes_sent = session->bytes_sent();
+  status.bytes_received = session->bytes_received();
+  const path::PathFinder* paths = const_cast<session::Session*>(session)->paths();
+  if (paths == nullptr) return status;
+  if (const Path* selected = paths->selected()) {
+    status.path = path_kind(selected->remote);
+    status.address = selected->remote;
+    status.rtt = session->rtt();
+  }
+  for (const path::PairReport& pair : paths->report()) {
+    status.candidates.push_back({candidate_text(pair.local), candidate_text(pair.remote),
+                                 std::string(pair.state), pair.checks_sent, pair.rtt});
+  }
+  return status;
+}
+
+std::vector<PeerStatus> Node::peers() const {
+  std::vector<PeerStatus> all;
+  for (const auto& [id, peer] : peers_) all.push_back(describe(*peer));
+  std::ranges::sort(all, {}, &PeerStatus::name);
+  return all;
+}
+
+std::vector<ForwardStatus> Node::forwards() const { return forwards_.status(); }
+
+std::optional<ControlError> Node::judge_new(const ForwardSpec& spec) const {
+  using Kind = ControlError::Kind;
+  if (!is_valid_name(spec.name)) {
+    return ControlError{Kind::kInvalid,
+                        "a forward's name has 1 to 63 characters, none of them special"};
+  }
+  if (forwards_.contains(spec.name)) {
+    return ControlError{Kind::kConflict, "there is a forward named " + spec.name +
+                                             " already; remove it first: openp2p forward remove " +
+                                             spec.name};
+  }
+  if (!forward::is_valid_host(spec.host) || spec.port == 0) {
+    return ControlError{Kind::kInvalid, "the destination is HOST:PORT, HOST a name or an address"};
+  }
+  if (!is_valid_name(spec.peer) && !NodeId::parse(spec.peer)) {
+    return ControlError{Kind::kInvalid, "the peer is a node's name or its id (see: openp2p peers)"};
+  }
+  if (forwards_.size() >= kForwardsMax) {
+    return ControlError{Kind::kConflict, "there are 1,000 forwards already; remove some first"};
+  }
+  return std::nullopt;
+}
+
+/// First to the disk, then into effect: what was acknowledged survives everything.
+std::optional<ControlError> Node::store_forwards(std::vector<ForwardSpec> specs) {
+  const auto error = memory_.store_forwards(specs);
+  if (!error) return std::nullopt;
+  return ControlError{ControlError::Kind::kUnavailable, *error};
+}
+
+std::optional<ControlError> Node::add_forward(const ForwardSpec& spec) {
+  if (auto error = judge_new(spec)) return error;
+  std::vector<ForwardSpec> specs = forwards_.specs();
+  specs.push_back(spec);
+  if (auto error = store_forwards(std::move(specs))) return error;
+  forwards_.add(spec);
+  return std::nullopt;
+}
+
+std::optional<ControlError> Node::remove_forward(std::string_view name) {
+  if (!forwards_.contains(name)) return not_found(name);
+  std::vector<ForwardSpec> specs = forwards_.specs();
+  std::erase_if(specs, [&](const ForwardSpec& spec) { return spec.name == name; });
+  if (auto error = store_forwards(std::move(specs))) return error;
+  forwards_.remove(name);
+  return std::nullopt;
+}
+
+std::optional<ControlError> Node::set_forward_enabled(std::string_view name, bool enabled) {
+  if (!forwards_.contains(name)) return not_found(name);
+  std::vector<ForwardSpec> specs = forwards_.specs();
+  for (ForwardSpec& spec : specs) {
+    if (spec.name == name) spec.is_enabled = enabled;
+  }
+  if (auto error = store_forwards(std::move(specs))) return error;
+  forwards_.set_enabled(name, enabled);
+  return std::nullopt;
+}
+
+std::optional<ControlError> Node::ping(std::string_view peer, unsigned count,
+                                       std::function<bool(const PingReply&)> reply) {
+  std::string reason;
+  PeerLink* link = find_peer(peer, reason);
+  if (link == nullptr) return ControlError{ControlError::Kind::kNotFound, reason};
+  if (pinger_.start(*link, count, std::move(reply))) return std::nullopt;
+  return ControlError{ControlError::Kind::kConflict, "too many pings run already; stop some"};
+}
+
+void Node::netcheck(std::function<void(const NetcheckReport&)> done) {
+  constexpr std::size_t kNetchecksMax = 4;
+  if (netchecks_.size() >= kNetchecksMax) {
+    NetcheckReport busy;
+    busy.error = "too many checks run already; wait for them";
+    return done(busy);
+  }
+  netchecks_.push_back(std::make_unique<Netcheck>(context_, sockets_, stun_servers_, server_.rtt(),
+                                                  std::move(done)));
+  netchecks_.back()->start();
+}
+
+}  // namespace openp2p::agent

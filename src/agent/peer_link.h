@@ -1,0 +1,135 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/node_context.h"
+#include "agent/peer_signal.h"
+#include "agent/server_link.h"
+#include "forward/stream_user.h"
+#include "session/session.h"
+
+/// This node's relation to one peer: signalling, the session, and who uses its streams.
+///
+/// An attempt: offer -> (server) -> answer, each with a fresh X25519 key, signed; both sides then
+/// know the check key and each other's candidates, start checks, and the offerer dials QUIC over
+/// the first path found. If both offer at once, the smaller NodeId's offer is kept. A failed
+/// attempt is repeated with backoff while somebody wants the session.
+namespace openp2p::agent {
+
+class PeerLink;
+
+class PeerLinkHandler {
+ public:
+  virtual ~PeerLinkHandler() = default;
+  virtual bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) = 0;
+  virtual std::vector<path::Candidate> local_candidates() const = 0;
+  /// Something that lasts (an enabled forward) needs a session with the peer.
+  virtual bool is_needed(const PeerLink& peer) const = 0;
+  /// The peer opened a stream: who uses it? (PeerLink::use())
+  virtual void on_peer_stream(PeerLink& peer, session::StreamId id) = 0;
+  virtual void on_session_up(PeerLink& peer) = 0;
+  /// The session, or the attempt to have one, ended. `reason` is for people.
+  virtual void on_session_down(PeerLink& peer, const std::string& reason) = 0;
+};
+
+class PeerLink final : public session::SessionHandler {
+ public:
+  enum class State { kNone, kConnecting, kConnected };
+
+  PeerLink(NodeContext& context, PeerLinkHandler& handler, const NodeRecord& record);
+  ~PeerLink() override;
+
+  const NodeRecord& record() const { return record_; }
+  void set_record(const NodeRecord& record);
+  void on_removed();  ///< It is no node of this network any more.
+
+  /// Somebody wants a session, and waits for it until `until`: starts an attempt if there is none.
+  void want(TimePoint until);
+  State state() const { return state_; }
+  session::Session* session() { return state_ == State::kConnected ? session_ : nullptr; }
+  const session::Session* session() const { return session_; }
+  /// Why there is no session, or what is being done about it.
+  const std::string& reason() const { return reason_; }
+
+  void on_signal(const PeerSignal& signal);
+  void on_signal_failed(SignalFailure why);
+  void on_server_connected();  ///< Signals can go out now.
+  void on_network_changed();   ///< This node's candidates may have changed.
+  void on_timeout();
+  std::optional<TimePoint> next_timeout() const;
+  void close(std::string_view reason);
+
+  /// Routes the calls for one stream of the session; nullptr takes the user off.
+  void use(session::StreamId id, forward::StreamUser* user);
+
+  // session::SessionHandler
+  void on_established(session::Session& session) override;
+  void on_stream_opened(session::Session& session, session::StreamId id) override;
+  void on_stream_data(session::Session& session, session::StreamId id, ByteView data,
+                      bool is_end) override;
+  void on_stream_writable(session::Session& session, session::StreamId id) override;
+  void on_stream_reset(session::Session& session, session::StreamId id,
+                       std::uint64_t code) override;
+  void on_stream_stopped(session::Session& session, session::StreamId id,
+                         std::uint64_t code) override;
+  void on_stream_closed(session::Session& session, session::StreamId id) override;
+  void on_path_changed(session::Session& session) override;
+  void on_batch_end(session::Session& session) override;
+  void on_closed(session::Session& session, const session::CloseReason& reason) override;
+
+ private:
+  struct Attempt {
+    AttemptId id{};
+    bool is_offerer = false;
+    std::optional<AgreementKey> key;  ///< Until the check key is derived.
+    path::FinderTag local_tag;
+    std::uint64_t sequence = 0;       ///< Of our signals.
+    std::uint64_t peer_sequence = 0;  ///< Of the last that was taken from the peer.
+    TimePoint offered_at;             ///< Of the last (re)sent offer: measures the round trip.
+    TimePoint deadline;               ///< No session by then: the attempt failed.
+    std::optional<TimePoint> resend_at;
+  };
+
+  void start_attempt();
+  void send(PeerSignal::Kind kind);
+  void on_offer(const PeerSignal& signal);
+  void on_answer(const PeerSignal& signal);
+  void on_candidates(const PeerSignal& signal);
+  bool meet(const PeerSignal& signal, path::IceRole role);
+  void add_remotes(const std::vector<path::Candidate>& candidates);
+  void fail(std::string reason);
+  void end_session(std::string_view reason);
+  void lose_users();
+  bool is_wanted() const;
+  forward::StreamUser* user_of(session::StreamId id);
+
+  NodeContext& context_;
+  PeerLinkHandler& handler_;
+  NodeRecord record_;
+  State state_ = State::kNone;
+  std::string reason_ = "no session was needed yet";
+  std::optional<Attempt> attempt_;
+  session::Session* session_ = nullptr;
+  std::optional<TimePoint> wanted_until_;
+  std::optional<TimePoint> retry_at_;
+  std::optional<TimePoint> path_lost_at_;
+  bool has_recovery_signal_ = false;  ///< For this loss of the path, candidates were sent again.
+  unsigned failures_ = 0;
+  std::optional<TimePoint> last_attempt_at_;
+  std::deque<AttemptId> seen_offers_;
+
+  struct Use {
+    forward::StreamUser* user = nullptr;
+    bool is_in_batch = false;
+  };
+  std::unordered_map<session::StreamId, Use> users_;
+  std::vector<session::StreamId> batch_;
+};
+
+}  // namespace openp2p::agent

@@ -1,0 +1,75 @@
+#include "forward/accept_policy.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "forward/open_message.h"
+
+namespace openp2p::forward {
+namespace {
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+/// DNS names compare without regard to case (RFC 4343), addresses by value.
+bool is_same_host(std::string_view a, std::string_view b) {
+  const auto ip_a = IpAddress::parse(a);
+  const auto ip_b = IpAddress::parse(b);
+  if (ip_a || ip_b) return ip_a == ip_b;
+  return std::ranges::equal(a, b, {}, lower, lower);
+}
+
+bool shares_prefix64(const IpAddress& a, const IpAddress& b) {
+  return std::equal(a.bytes().begin(), a.bytes().begin() + 8, b.bytes().begin());
+}
+
+bool is_on_local_network(const IpAddress& ip, const std::vector<IpAddress>& own) {
+  if (ip.is_link_local() || ip.is_multicast() || ip.is_unspecified()) return false;
+  if (ip.is_private()) return true;
+  const auto is_neighbour = [&](const IpAddress& mine) {
+    return ip.is_v6() && mine.is_v6() && shares_prefix64(ip, mine);
+  };
+  return std::ranges::any_of(own, is_neighbour);
+}
+
+}  // namespace
+
+bool AcceptPolicy::allows(std::string_view host, const IpAddress& resolved, std::uint16_t port,
+                          const std::vector<IpAddress>& own) const {
+  if (resolved.is_loopback() || std::ranges::find(own, resolved) != own.end()) return true;
+  const auto is_listed = [&](const Destination& allowed) {
+    if (allowed.port != port) return false;
+    return is_same_host(allowed.host, host) || IpAddress::parse(allowed.host) == resolved;
+  };
+  if (std::ranges::any_of(destinations, is_listed)) return true;
+  return accept_lan && is_on_local_network(resolved, own);
+}
+
+Result<AcceptPolicy::Destination> parse_destination(std::string_view text) {
+  const auto malformed = std::make_error_code(std::errc::invalid_argument);
+  std::string_view host;
+  if (text.starts_with('[')) {
+    const auto end = text.find("]:");
+    if (end == std::string_view::npos) return malformed;
+    host = text.substr(1, end - 1);
+    text.remove_prefix(end + 2);
+    if (!IpAddress::parse(host)) return malformed;
+  } else {
+    const auto colon = text.find(':');
+    if (colon == std::string_view::npos) return malformed;
+    host = text.substr(0, colon);
+    text.remove_prefix(colon + 1);
+  }
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error != std::errc() || end != text.data() + text.size() || port == 0) return malformed;
+  if (!is_valid_host(host)) return malformed;
+  return AcceptPolicy::Destination{std::string(host), port};
+}
+
+std::string destination_text(std::string_view host, std::uint16_t port) {
+  const auto ip = IpAddress::parse(host);
+  const bool is_v6 = ip && ip->is_v6();
+  return (is_v6 ? "[" + std::string(host) + "]" : std::string(host)) + ":" + std::to_string(port);
+}
+
+}  // namespace openp2p::forward

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/address.h"
+#include "base/result.h"
+
+namespace openp2p::forward {
+
+/// What this node lets peers of its network connect to. The destination node decides, nobody else.
+///
+/// Always: this node itself (loopback, and the addresses of its interfaces). With `accept_lan`:
+/// hosts on its local networks too (private addresses, and IPv6 hosts that share a /64 with it;
+/// never link-local ones, where clouds keep their metadata services). With `destinations`: just
+/// those. Judged on the address that a name resolved to, so that a name cannot change its meaning
+/// between the check and the connection.
+struct AcceptPolicy {
+  struct Destination {
+    std::string host;  ///< A name or an address, as the peer asks for it.
+    std::uint16_t port = 0;
+    friend bool operator==(const Destination&, const Destination&) = default;
+  };
+  static constexpr std::size_t kDestinationsMax = 256;
+
+  bool accept_lan = false;
+  std::vector<Destination> destinations;
+
+  bool allows(std::string_view host, const IpAddress& resolved, std::uint16_t port,
+              const std::vector<IpAddress>& own) const;
+};
+
+/// "HOST:PORT" or "[IPv6]:PORT".
+Result<AcceptPolicy::Destination> parse_destination(std::string_view text);
+std::string destination_text(std::string_view host, std::uint16_t port);
+
+}  // namespace openp2p::forward
