@@ -1,0 +1,186 @@
+#include "sim/host.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace openp2p::sim {
+namespace {
+
+// Linux's default range of ephemeral ports.
+constexpr std::uint16_t kEphemeralFirst = 32768;
+constexpr std::uint16_t kEphemeralCount = 28232;
+
+}  // namespace
+
+SendStatus UdpSocket::send(const Address& to, ByteView datagram) {
+  return is_open_ ? host_.send(*this, to, datagram) : SendStatus::kClosed;
+}
+
+void UdpSocket::close() {
+  if (!std::exchange(is_open_, false)) return;
+  host_.bound_.erase(bound_);
+}
+
+Address UdpSocket::local() const {
+  if (!bound_.ip.is_unspecified()) return bound_;
+  return {host_.address(family_).value_or(any_of(family_)), bound_.port};
+}
+
+Interface& Host::attach(Network& network, const AttachOptions& options) {
+  interfaces_.push_back(&network.attach(*this, options));
+  announce_addresses();
+  return *interfaces_.back();
+}
+
+void Host::leave(Interface& interface) {
+  CHECK(std::erase(interfaces_, &interface) == 1);
+  interface.network().detach(interface);
+  announce_addresses();
+}
+
+void Host::leave_all() {
+  for (Interface* interface : std::exchange(interfaces_, {})) {
+    interface->network().detach(*interface);
+  }
+}
+
+Interface& Host::move_to(Network& network, const AttachOptions& options) {
+  leave_all();
+  return attach(network, options);
+}
+
+void Host::announce_addresses() {
+  if (addresses_changed_) addresses_changed_(world_.now());
+}
+
+UdpSocket& Host::open_udp(std::uint16_t port, Family family, std::optional<IpAddress> bind) {
+  const IpAddress ip = bind.value_or(any_of(family));
+  CHECK(family_of(ip) == family);
+  const Address bound{ip, port == 0 ? pick_port(ip) : port};
+  CHECK(!bound_.contains(bound));  // A test that opens a port twice is a wrong test.
+  const SocketId id(static_cast<std::uint32_t>(sockets_.size() + 1));
+  sockets_.push_back(std::make_unique<UdpSocket>(*this, id, family, bound));
+  bound_[bound] = sockets_.back().get();
+  return *sockets_.back();
+}
+
+std::uint16_t Host::pick_port(const IpAddress& ip) {
+  CHECK(bound_.size() < kEphemeralCount / 2);  // Keeps the search below short.
+  for (;;) {
+    const auto port = static_cast<std::uint16_t>(kEphemeralFirst + random_.below(kEphemeralCount));
+    if (!bound_.contains({ip, port})) return port;
+  }
+}
+
+UdpSocket& Host::socket(SocketId id) {
+  CHECK(id.value() >= 1 && id.value() <= sockets_.size());
+  return *sockets_[id.value() - 1];
+}
+
+std::vector<IpAddress> Host::addresses() const {
+  std::vector<IpAddress> all;
+  for (const Interface* interface : interfaces_) {
+    all.insert(all.end(), interface->addresses().begin(), interface->addresses().end());
+  }
+  return all;
+}
+
+std::optional<IpAddress> Host::address(Family family) const {
+  for (const Interface* interface : interfaces_) {
+    if (const auto ip = interface->address(family)) return ip;
+  }
+  return std::nullopt;
+}
+
+bool Host::owns(const IpAddress& ip) const {
+  return ip.is_loopback() || std::ranges::any_of(interfaces_, [&](const Interface* interface) {
+           return interface->has(ip);
+         });
+}
+
+Interface* Host::route(const IpAddress& to, const std::optional<IpAddress>& source) const {
+  Interface* found = nullptr;
+  for (Interface* interface : interfaces_) {
+    const bool fits =
+        source ? interface->has(*source) : interface->address(family_of(to)).has_value();
+    if (!fits || !interface->up().is_up() || !interface->network().reaches(to)) continue;
+    if (interface->network().is_on_link(to)) return interface;
+    if (found == nullptr) found = interface;
+  }
+  return found;
+}
+
+SendStatus Host::send(UdpSocket& socket, const Address& to, ByteView datagram) {
+  if (family_of(to.ip) != socket.family_ || to.port == 0) return SendStatus::kUnreachable;
+  ++world_.counters().sent;
+  std::optional<IpAddress> source;
+  if (!socket.bound_.ip.is_unspecified()) source = socket.bound_.ip;
+  if (owns(to.ip)) {
+    loop_back({source.value_or(to.ip), socket.bound_.port}, to, datagram);
+    return SendStatus::kSent;
+  }
+  Interface* interface = route(to.ip, source);
+  if (interface == nullptr) {
+    ++world_.counters().drops(DropReason::kNoRoute);
+    return SendStatus::kUnreachable;
+  }
+  if (!source) source = interface->address(socket.family_);
+  Packet packet;
+  packet.from = {*source, socket.bound_.port};
+  packet.to = {to.ip, to.port};
+  packet.payload = world_.buffers().copy(datagram);
+  const auto dropped = interface->network().send(*interface, std::move(packet));
+  return dropped == DropReason::kTooBig ? SendStatus::kTooBig : SendStatus::kSent;
+}
+
+void Host::loop_back(const Address& from, const Address& to, ByteView datagram) {
+  // Through the queue, since a socket never receives inside its caller's send().
+  world_.after(Duration::zero(),
+               [this, from, to, bytes = world_.buffers().copy(datagram)]() mutable {
+                 Packet packet;
+                 packet.from = from;
+                 packet.to = to;
+                 packet.payload = std::move(bytes);
+                 receive(packet, nullptr);
+               });
+}
+
+UdpSocket* Host::find(const Address& local) const {
+  auto socket = bound_.find(local);
+  if (socket == bound_.end()) socket = bound_.find({any_of(family_of(local.ip)), local.port});
+  return socket == bound_.end() ? nullptr : socket->second;
+}
+
+void Host::on_packet(Packet packet, Interface& in) {
+  if (!owns(packet.to.ip)) {
+    ++world_.counters().drops(DropReason::kNoRoute);
+    return;
+  }
+  if (packet.error) return on_icmp(*packet.error);
+  receive(packet, &in);
+}
+
+void Host::receive(const Packet& packet, Interface* in) {
+  UdpSocket* socket = find(packet.to);
+  if (socket != nullptr) {
+    ++world_.counters().delivered;
+    world_.counters().bytes_delivered += packet.payload.size();
+    if (socket->receive_) socket->receive_(packet.from, packet.payload.view(), world_.now());
+    return;
+  }
+  ++world_.counters().drops(DropReason::kClosed);
+  if (is_stealthy_ || in == nullptr) return;
+  in->network().send(*in, Packet::error_about(ErrorKind::kPortUnreachable, {packet.to.ip},
+                                              packet.from, packet.to));
+}
+
+void Host::on_icmp(const IcmpError& error) {
+  UdpSocket* socket = find(error.from);
+  if (socket == nullptr) return;
+  ++world_.counters().errors_delivered;
+  if (socket->error_) socket->error_({error.kind, error.to, error.mtu}, world_.now());
+}
+
+}  // namespace openp2p::sim
