@@ -13,7 +13,12 @@ constexpr Duration kCalmRetry = 500ms;  // Between checks of a path that nobody 
 }  // namespace
 
 CheckPair::CheckPair(const Path& path, RemoteCandidate& remote, Duration first_gap, TimePoint now)
-    : path_(path), remote_(&remote), first_gap_(first_gap), due_at_(now), unanswered_since_(now) {}
+    : path_(path),
+      remote_(&remote),
+      first_gap_(first_gap),
+      appeared_at_(now),
+      due_at_(now),
+      unanswered_since_(now) {}
 
 void CheckPair::restart(TimePoint now) {
   steps_ = 0;

@@ -55,6 +55,7 @@ class CheckPair {
   RemoteCandidate& remote() { return *remote_; }
   const RemoteCandidate& remote() const { return *remote_; }
 
+  TimePoint appeared_at() const { return appeared_at_; }
   void restart(TimePoint now);  ///< Begins a burst: the path is wanted or doubted.
   void check_by(TimePoint at);  ///< The next check is not later than this.
   void set_due(TimePoint at) { due_at_ = at; }
@@ -86,8 +87,6 @@ class CheckPair {
 
   std::uint64_t priority = 0;  ///< RFC 8445 section 6.1.2.3.
   Candidate local;
-  /// When the peer appeared at this address unannounced; kNever otherwise.
-  TimePoint learned_at = kNever;
   bool is_triggered = false;  ///< RFC 8445 section 7.3.1.4: goes before all others.
 
  private:
@@ -104,6 +103,7 @@ class CheckPair {
   Path path_;
   RemoteCandidate* remote_;  // Outlives the pair: CheckList erases pairs first.
   Duration first_gap_;
+  TimePoint appeared_at_;
   TimePoint due_at_;
   int steps_ = 0;
   bool is_rapid_ = true;

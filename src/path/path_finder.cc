@@ -116,10 +116,13 @@ void PathFinder::Impl::on_network_changed(TimePoint now) {
   suspect(now);
 }
 
+/// There are new pairs. They bring their own bursts; sweeps stay as rare as they are, since a peer
+/// may name new addresses for ever.
 void PathFinder::Impl::revive(TimePoint now) {
   is_failed_ = false;
   give_up_at_ = std::max(give_up_at_, now + kRevivalPatience);
-  start_sweeps(now);
+  // The peer may have moved there: then the selected path is dead. Both are asked at once.
+  if (selected_ != nullptr) selected_->check_by(now);
 }
 
 void PathFinder::Impl::restart_all(TimePoint now) {

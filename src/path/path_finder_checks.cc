@@ -103,10 +103,7 @@ CheckPair* PathFinder::Impl::learn(const Path& from, TimePoint now) {
   CheckPair* pair = list_.pair_with_socket(*remote, from.socket, now);
   if (pair == nullptr) return nullptr;
   log_.debug(now, "path.learned address={}", from.remote.text());
-  pair->learned_at = now;
-  is_failed_ = false;
-  // The peer's address may have changed: then the selected path is dead. Ask both at once.
-  if (selected_ != nullptr && selected_->path().socket == from.socket) selected_->check_by(now);
+  revive(now);
   return pair;
 }
 

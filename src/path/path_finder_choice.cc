@@ -205,14 +205,14 @@ void PathFinder::Impl::watch_others(TimePoint now) {
   }
 }
 
-/// The peer appeared at a new address and answers there, while the selected path was not heard
-/// since: it was asked at the same moment, so it has a little longer to speak up.
+/// The peer answers at an address that has just appeared, while the selected path was not heard
+/// since: it was asked at the same moment, so after its round trip it has a little longer to speak.
 void PathFinder::Impl::note_challenger(const CheckPair& pair, TimePoint now) {
-  if (pair.learned_at == CheckPair::kNever || now - pair.learned_at > kChallengeWithin) return;
-  if (challenger_ || pair.path().socket != selected_->path().socket) return;
-  if (selected_->heard_at() >= pair.learned_at) return;
+  if (challenger_ || now - pair.appeared_at() > kChallengeWithin) return;
+  if (selected_->heard_at() >= pair.appeared_at()) return;
   challenger_ = pair.path();
-  challenge_ends_at_ = now + std::max(kChallengeGrace, pair.rtt().value_or(Duration::zero()) / 4);
+  const Duration fair = selected_rtt().value_or(Duration::zero()) * 5 / 4;
+  challenge_ends_at_ = std::max(now, pair.appeared_at() + fair) + kChallengeGrace;
 }
 
 void PathFinder::Impl::watch_challenger(TimePoint now) {
@@ -220,7 +220,7 @@ void PathFinder::Impl::watch_challenger(TimePoint now) {
   CheckPair* pair = list_.find(*challenger_);
   challenger_.reset();
   if (pair == nullptr || selected_ == nullptr || !pair->is_valid()) return;
-  if (selected_->heard_at() < pair->learned_at) select(pair, now);
+  if (selected_->heard_at() < pair->appeared_at()) select(pair, now);
 }
 
 std::optional<TimePoint> PathFinder::Impl::choice_deadline() const {
