@@ -1,0 +1,156 @@
+#include "agent/local_api_json.h"
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+
+#include "agent/json_text.h"
+
+namespace openp2p::agent {
+namespace json = boost::json;
+
+namespace {
+
+std::int64_t microseconds(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+}
+
+json::value us_or_null(const std::optional<Duration>& duration) {
+  return duration ? json::value(microseconds(*duration)) : json::value();
+}
+
+json::value text_or_null(const std::optional<Address>& address) {
+  return address ? json::value(address->text()) : json::value();
+}
+
+json::value bool_or_null(const std::optional<bool>& value) {
+  return value ? json::value(*value) : json::value();
+}
+
+json::array texts(const std::vector<std::string>& from) {
+  json::array array;
+  for (const std::string& text : from) array.emplace_back(json_safe(text));
+  return array;
+}
+
+json::object to_json(const PathCandidateStatus& candidate) {
+  return {{"local", json_safe(candidate.local)},
+          {"remote", json_safe(candidate.remote)},
+          {"state", json_safe(candidate.state)},
+          {"checks_sent", candidate.checks_sent},
+          {"rtt_us", us_or_null(candidate.rtt)}};
+}
+
+json::object server_json(const NodeStatus& status) {
+  return {{"address", json_safe(status.server_address)},
+          {"key", status.server_key.text()},
+          {"state", json_safe(status.server_state)},
+          {"reason", json_safe(status.server_reason)},
+          {"retry_in_us", us_or_null(status.server_retry_in)}};
+}
+
+}  // namespace
+
+json::object to_json(const ForwardSpec& spec) {
+  return {{"name", json_safe(spec.name)}, {"peer", json_safe(spec.peer)},
+          {"host", json_safe(spec.host)}, {"port", spec.port},
+          {"listen", spec.listen.text()}, {"enabled", spec.is_enabled}};
+}
+
+json::object to_json(const ForwardStatus& forward) {
+  json::object object = to_json(forward.spec);
+  object["state"] = json_safe(forward.state);
+  object["reason"] = json_safe(forward.reason);
+  object["hint"] = json_safe(forward.hint);
+  object["bound"] = text_or_null(forward.bound);
+  object["connections_now"] = forward.connections_now;
+  object["connections_total"] = forward.connections_total;
+  object["connections_failed"] = forward.connections_failed;
+  object["bytes_sent"] = forward.bytes_sent;
+  object["bytes_received"] = forward.bytes_received;
+  return object;
+}
+
+json::object to_json(const PeerStatus& peer) {
+  json::array candidates;
+  for (const auto& candidate : peer.candidates) candidates.emplace_back(to_json(candidate));
+  return {{"id", peer.id.text()},
+          {"name", json_safe(peer.name)},
+          {"online", peer.is_online},
+          {"session", json_safe(peer.session)},
+          {"path", json_safe(peer.path)},
+          {"address", text_or_null(peer.address)},
+          {"rtt_us", us_or_null(peer.rtt)},
+          {"reason", json_safe(peer.reason)},
+          {"candidates", std::move(candidates)},
+          {"bytes_sent", peer.bytes_sent},
+          {"bytes_received", peer.bytes_received},
+          {"version", json_safe(peer.version)},
+          {"platform", json_safe(peer.platform)},
+          {"seen_at_us", peer.seen_at_us}};
+}
+
+json::object to_json(const NodeStatus& status) {
+  json::array local_addresses;
+  for (const Address& address : status.local_addresses)
+    local_addresses.emplace_back(address.text());
+  return {{"id", status.id.text()},
+          {"name", json_safe(status.name)},
+          {"network", json_safe(status.network)},
+          {"program_version", json_safe(status.version)},
+          {"server", server_json(status)},
+          {"observed_address", text_or_null(status.observed_address)},
+          {"local_addresses", std::move(local_addresses)},
+          {"uptime_us", microseconds(status.uptime)},
+          {"peers_total", status.peers_total},
+          {"peers_online", status.peers_online},
+          {"sessions", status.sessions},
+          {"forwards", status.forwards},
+          {"accept_lan", status.accepts_lan},
+          {"accept", texts(status.accepts)}};
+}
+
+json::object to_json(const PingReply& reply) {
+  return {{"number", reply.number},
+          {"rtt_us", us_or_null(reply.rtt)},
+          {"path", json_safe(reply.path)},
+          {"address", text_or_null(reply.address)},
+          {"reason", json_safe(reply.reason)}};
+}
+
+json::object to_json(const NetcheckReport& report) {
+  return {{"udp_v4", report.udp_v4},
+          {"udp_v6", report.udp_v6},
+          {"reflexive_v4", text_or_null(report.reflexive_v4)},
+          {"reflexive_v6", text_or_null(report.reflexive_v6)},
+          {"mapping", json_safe(report.mapping)},
+          {"filtering", json_safe(report.filtering)},
+          {"nat", json_safe(report.nat)},
+          {"hairpin", bool_or_null(report.hairpin)},
+          {"preserves_port", bool_or_null(report.preserves_port)},
+          {"server_rtt_us", us_or_null(report.server_rtt)},
+          {"evidence", texts(report.evidence)},
+          {"error", json_safe(report.error)}};
+}
+
+void PingSummary::add(const PingReply& reply) {
+  ++sent;
+  if (!reply.rtt) return;
+  rtt_min = received == 0 ? *reply.rtt : std::min(rtt_min, *reply.rtt);
+  rtt_max = std::max(rtt_max, *reply.rtt);
+  rtt_sum += *reply.rtt;
+  ++received;
+}
+
+json::object to_json(const PingSummary& summary) {
+  json::object object{{"sent", summary.sent}, {"received", summary.received}};
+  const bool is_measured = summary.received > 0;
+  const auto put = [&](std::string_view name, Duration value) {
+    object[name] = is_measured ? json::value(microseconds(value)) : json::value();
+  };
+  put("rtt_min_us", summary.rtt_min);
+  put("rtt_avg_us", is_measured ? summary.rtt_sum / summary.received : Duration());
+  put("rtt_max_us", summary.rtt_max);
+  return object;
+}
+
+}  // namespace openp2p::agent
