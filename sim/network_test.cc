@@ -3,9 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <string>
-#include <vector>
-
+#include "sim/inbox.h"
 #include "sim/internet.h"
 
 namespace openp2p::sim {
@@ -14,22 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-/// Remembers what a socket received, as "text" and where it came from.
-struct Inbox {
-  explicit Inbox(UdpSocket& socket) {
-    socket.on_receive([this](const Address& from, ByteView datagram, TimePoint now) {
-      texts.emplace_back(as_text(datagram));
-      senders.push_back(from);
-      times.push_back(now.time_since_epoch());
-    });
-    socket.on_error([this](const SocketError& error, TimePoint) { errors.push_back(error); });
-  }
-  std::vector<std::string> texts;
-  std::vector<Address> senders;
-  std::vector<Duration> times;
-  std::vector<SocketError> errors;
-};
 
 class NetworkTest : public testing::Test {
  protected:
