@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "net/dial_error.h"
+
 namespace openp2p::agent {
 namespace {
 
@@ -16,11 +18,12 @@ constexpr std::uint64_t kRefusedCode = 2;
 constexpr std::size_t kEchoHeldMax = 16 << 10;
 
 OpenStatus to_status(const std::error_code& error) {
-  if (error == DialError::kRefused) return OpenStatus::kRefused;
-  if (error == DialError::kUnreachable) return OpenStatus::kUnreachable;
-  if (error == DialError::kTimedOut) return OpenStatus::kTimedOut;
-  if (error == DialError::kNameNotFound) return OpenStatus::kNameNotFound;
-  if (error == DialError::kDenied) return OpenStatus::kDenied;
+  if (error == net::DialError::kRefused) return OpenStatus::kRefused;
+  if (error == net::DialError::kUnreachable) return OpenStatus::kUnreachable;
+  if (error == net::DialError::kTimedOut) return OpenStatus::kTimedOut;
+  if (error == net::DialError::kNameNotFound) return OpenStatus::kNameNotFound;
+  if (error == net::DialError::kVetoed) return OpenStatus::kDenied;
+  if (error == net::DialError::kNoResources) return OpenStatus::kBusy;
   return OpenStatus::kFailed;
 }
 

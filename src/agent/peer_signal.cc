@@ -1,6 +1,7 @@
 #include "agent/peer_signal.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "peer.pb.h"
 
@@ -22,10 +23,9 @@ const char* words(SignalError error) {
 }
 
 Bytes to_be_signed(std::string_view body) {
-  Bytes bytes = to_bytes(as_bytes(kSignatureContext));
-  const ByteView rest = as_bytes(body);
-  bytes.insert(bytes.end(), rest.begin(), rest.end());
-  return bytes;
+  std::string text(kSignatureContext);
+  text += body;
+  return to_bytes(as_bytes(text));
 }
 
 std::string to_string(ByteView bytes) { return std::string(as_text(bytes)); }
@@ -33,7 +33,7 @@ std::string to_string(ByteView bytes) { return std::string(as_text(bytes)); }
 template <std::size_t size>
 bool take(std::string_view from, std::array<std::byte, size>& to) {
   if (from.size() != size) return false;
-  std::ranges::copy(as_bytes(from), to.begin());
+  std::memcpy(to.data(), from.data(), size);
   return true;
 }
 
@@ -47,7 +47,7 @@ std::optional<path::Candidate> to_candidate(const peer::Candidate& message) {
     const auto at = [&](std::size_t i) { return static_cast<std::uint8_t>(bytes[i]); };
     candidate.address.ip = IpAddress::v4(at(0), at(1), at(2), at(3));
   } else if (bytes.size() == 16) {
-    std::copy(bytes.begin(), bytes.end(), ip.begin());
+    std::memcpy(ip.data(), bytes.data(), ip.size());
     candidate.address.ip = IpAddress::v6(ip);
   } else {
     return std::nullopt;
@@ -70,9 +70,8 @@ std::optional<path::Candidate> to_candidate(const peer::Candidate& message) {
 
 void add_candidate(peer::SignalBody& body, const path::Candidate& candidate) {
   peer::Candidate& message = *body.add_candidates();
-  const auto& ip = candidate.address.ip.bytes();
-  const std::size_t skip = candidate.address.ip.is_v4() ? 12 : 0;
-  message.set_ip(to_string(std::as_bytes(std::span(ip)).subspan(skip)));
+  const ByteView ip = std::as_bytes(std::span(candidate.address.ip.bytes()));
+  message.set_ip(to_string(candidate.address.ip.is_v4() ? ip.last(4) : ip));
   message.set_port(candidate.address.port);
   switch (candidate.type) {
     case path::CandidateType::kHost:

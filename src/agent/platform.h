@@ -14,9 +14,6 @@
 /// their own. Callbacks come on the owner's thread, never from inside the call that asks for them.
 namespace openp2p::agent {
 
-enum class DialError { kRefused = 1, kUnreachable, kTimedOut, kNameNotFound, kDenied, kFailed };
-std::error_code make_error_code(DialError error);
-
 class Platform {
  public:
   /// Destroying it closes the port.
@@ -50,6 +47,3 @@ class Platform {
 };
 
 }  // namespace openp2p::agent
-
-template <>
-struct std::is_error_code_enum<openp2p::agent::DialError> : std::true_type {};

@@ -1,0 +1,87 @@
+#include "agent/asio_platform.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "net/clock.h"
+#include "net/interfaces.h"
+#include "net/tcp_listener.h"
+
+namespace openp2p::agent {
+namespace {
+
+class RealListener final : public Platform::Listener {
+ public:
+  explicit RealListener(std::unique_ptr<net::TcpListener> listener)
+      : listener_(std::move(listener)) {}
+  Address bound() const override { return listener_->local_address(); }
+
+ private:
+  std::unique_ptr<net::TcpListener> listener_;
+};
+
+/// Keeps whatever is under way alive, and with its end withdraws it.
+template <class Work>
+class RealPending final : public Platform::Pending {
+ public:
+  explicit RealPending(std::unique_ptr<Work> work) : work_(std::move(work)) {}
+
+ private:
+  std::unique_ptr<Work> work_;
+};
+
+}  // namespace
+
+AsioPlatform::AsioPlatform(net::IoContext& io)
+    : io_(io), resolver_(net::make_name_resolver(io)), dialer_(io, *resolver_) {}
+
+Result<std::unique_ptr<Platform::Listener>> AsioPlatform::listen(
+    const Address& at, std::function<void(Stream, TimePoint)> on_accept) {
+  auto listener = net::TcpListener::listen(
+      io_, at, [on_accept = std::move(on_accept)](Stream stream) {
+        on_accept(std::move(stream), net::monotonic_now());
+      });
+  if (!listener) return listener.error();
+  return std::unique_ptr<Listener>(std::make_unique<RealListener>(std::move(*listener)));
+}
+
+std::unique_ptr<Platform::Pending> AsioPlatform::dial(
+    const std::string& host, std::uint16_t port, Duration timeout,
+    std::function<bool(const IpAddress&)> allows,
+    std::function<void(Result<Stream>, TimePoint)> done) {
+  net::DialRequest request;
+  request.host = host;
+  request.port = port;
+  request.timeout = timeout;
+  request.allows = std::move(allows);
+  auto dial = dialer_.dial(std::move(request), [done = std::move(done)](Result<Stream> stream) {
+    done(std::move(stream), net::monotonic_now());
+  });
+  return std::make_unique<RealPending<net::Dial>>(std::move(dial));
+}
+
+std::unique_ptr<Platform::Pending> AsioPlatform::resolve(
+    const std::string& host_port, std::function<void(std::vector<Address>, TimePoint)> done) {
+  const auto colon = host_port.rfind(':');
+  const std::string host = host_port.substr(0, colon);
+  std::uint16_t port = 0;
+  if (colon != std::string::npos) {
+    std::from_chars(host_port.data() + colon + 1, host_port.data() + host_port.size(), port);
+  }
+  auto lookup = resolver_->look_up(
+      host, [port, done = std::move(done)](Result<std::vector<IpAddress>> found) {
+        std::vector<Address> addresses;
+        if (found && port != 0) {
+          for (const IpAddress& ip : *found) addresses.push_back({ip, port});
+        }
+        done(std::move(addresses), net::monotonic_now());
+      });
+  return std::make_unique<RealPending<net::NameResolver::Lookup>>(std::move(lookup));
+}
+
+std::vector<IpAddress> AsioPlatform::local_addresses() const {
+  return net::local_addresses();
+}
+
+}  // namespace openp2p::agent

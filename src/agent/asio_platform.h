@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+
+#include "agent/platform.h"
+#include "net/io_context.h"
+#include "net/name_resolver.h"
+#include "net/tcp_dialer.h"
+
+namespace openp2p::agent {
+
+/// The real machine: sockets, names and interfaces through net/. Threading: the loop's thread.
+class AsioPlatform final : public Platform {
+ public:
+  explicit AsioPlatform(net::IoContext& io);
+
+  Result<std::unique_ptr<Listener>> listen(
+      const Address& at, std::function<void(Stream, TimePoint)> on_accept) override;
+  std::unique_ptr<Pending> dial(const std::string& host, std::uint16_t port, Duration timeout,
+                                std::function<bool(const IpAddress&)> allows,
+                                std::function<void(Result<Stream>, TimePoint)> done) override;
+  std::unique_ptr<Pending> resolve(
+      const std::string& host_port,
+      std::function<void(std::vector<Address>, TimePoint)> done) override;
+  std::vector<IpAddress> local_addresses() const override;
+
+ private:
+  net::IoContext& io_;
+  std::unique_ptr<net::NameResolver> resolver_;
+  net::TcpDialer dialer_;
+};
+
+}  // namespace openp2p::agent
