@@ -13,7 +13,8 @@ constexpr Duration kCalmRetry = 500ms;  // Between checks of a path that nobody 
 }  // namespace
 
 CheckPair::CheckPair(const Path& path, RemoteCandidate& remote, Duration first_gap, TimePoint now)
-    : path_(path),
+    : mtu(path.remote.ip.is_v4()),
+      path_(path),
       remote_(&remote),
       first_gap_(first_gap),
       appeared_at_(now),
@@ -33,12 +34,22 @@ Duration CheckPair::gap_after_check() const {
   return steps_ <= kQuickSteps ? first_gap_ : 2 * first_gap_;
 }
 
+CheckPair::Transaction& CheckPair::open_transaction(const nat::TransactionId& id, TimePoint now) {
+  Transaction& transaction = transactions_[checks_sent_++ % kTransactionsMax];
+  transaction = {.id = id, .sent_at = now, .is_open = true};
+  return transaction;
+}
+
 void CheckPair::on_sent(const nat::TransactionId& id, bool is_nomination, TimePoint now) {
   if (unanswered_++ == 0) unanswered_since_ = now;
   ++steps_;
   is_triggered = false;
-  transactions_[checks_sent_++ % kTransactionsMax] = {id, now, is_nomination, /*is_open=*/true};
+  open_transaction(id, now).is_nomination = is_nomination;
   due_at_ = is_bursting() ? now + gap_after_check() : kNever;
+}
+
+void CheckPair::on_probe_sent(const nat::TransactionId& id, std::size_t bytes, TimePoint now) {
+  open_transaction(id, now).probe_bytes = bytes;
 }
 
 bool CheckPair::knows(const nat::TransactionId& id) const {
@@ -52,6 +63,7 @@ bool CheckPair::on_answer(const nat::TransactionId& id, TimePoint now) {
   if (it == transactions_.end()) return false;
   it->is_open = false;
   if (it->is_nomination) is_nomination_known_ = true;
+  if (it->probe_bytes != 0) mtu.on_answer(it->probe_bytes);
   add_rtt(now - it->sent_at);
   set_proven(now);
   return true;

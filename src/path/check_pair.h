@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "nat/stun_message.h"
 #include "path/candidate.h"
+#include "path/mtu_search.h"
 #include "path/token_bucket.h"
 
 namespace openp2p::path {
@@ -66,6 +67,8 @@ class CheckPair {
   void on_sent(const nat::TransactionId& id, bool is_nomination, TimePoint now);
   /// True if `id` is of a check still unanswered; the pair is valid from then on.
   bool on_answer(const nat::TransactionId& id, TimePoint now);
+  /// A padded check. Its loss says nothing about the path, only about the size.
+  void on_probe_sent(const nat::TransactionId& id, std::size_t bytes, TimePoint now);
   bool knows(const nat::TransactionId& id) const;
   void on_authentic(TimePoint now) { authentic_at_ = now; }
   void set_proven(TimePoint now);
@@ -87,6 +90,7 @@ class CheckPair {
 
   std::uint64_t priority = 0;  ///< RFC 8445 section 6.1.2.3.
   Candidate local;
+  MtuSearch mtu;              ///< Runs while the pair is selected.
   bool is_triggered = false;  ///< RFC 8445 section 7.3.1.4: goes before all others.
 
  private:
@@ -94,9 +98,11 @@ class CheckPair {
     nat::TransactionId id;
     TimePoint sent_at;
     bool is_nomination = false;
+    std::size_t probe_bytes = 0;  // 0: not a probe.
     bool is_open = false;
   };
 
+  Transaction& open_transaction(const nat::TransactionId& id, TimePoint now);
   Duration gap_after_check() const;
   void add_rtt(Duration sample);
 

@@ -113,7 +113,7 @@ void PathFinder::Impl::on_network_changed(TimePoint now) {
     return restart_all(now);
   }
   waiting_since_ = now - patience();
-  suspect(now);
+  suspect(now);  // An answer lifts it, and has the size confirmed too.
 }
 
 /// There are new pairs. They bring their own bursts; sweeps stay as rare as they are, since a peer
@@ -173,6 +173,7 @@ std::optional<TimePoint> PathFinder::Impl::next_timeout() const {
   TimePoint due = CheckPair::kNever;
   for (const auto& pair : list_.pairs()) due = std::min(due, pair->due_at());
   std::optional<TimePoint> next = choice_deadline();
+  if (selected_ != nullptr) due = std::min(due, selected_->mtu.next_probe_at().value_or(due));
   if (due != CheckPair::kNever) next = earlier(next, std::max(due, pace_.next_token_at()));
   if (!list_.pairs().empty()) next = earlier(next, sweep_at_);
   if (selected_ == nullptr && !is_failed_) next = earlier(next, give_up_at_);
@@ -185,6 +186,10 @@ const Path* PathFinder::Impl::duplicate_to(TimePoint now) const {
 
 std::optional<Duration> PathFinder::Impl::selected_rtt() const {
   return selected_ == nullptr ? std::nullopt : selected_->rtt();
+}
+
+std::size_t PathFinder::Impl::datagram_bytes() const {
+  return selected_ == nullptr ? MtuSearch::kBaseBytes : selected_->mtu.datagram_bytes();
 }
 
 PathReason PathFinder::Impl::reason() const {
@@ -242,6 +247,7 @@ std::size_t PathFinder::poll_datagram(Path& to, MutableByteView out, TimePoint n
 const Path* PathFinder::selected() const { return impl_->selected(); }
 const Path* PathFinder::duplicate_to(TimePoint now) const { return impl_->duplicate_to(now); }
 std::optional<Duration> PathFinder::selected_rtt() const { return impl_->selected_rtt(); }
+std::size_t PathFinder::datagram_bytes() const { return impl_->datagram_bytes(); }
 bool PathFinder::is_failed() const { return impl_->is_failed(); }
 PathReason PathFinder::reason() const { return impl_->reason(); }
 std::vector<PairReport> PathFinder::report() const { return impl_->report(); }

@@ -91,7 +91,7 @@ class PathFinder {
 
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
-  /// 0: nothing to send.
+  /// 0: nothing to send. `out` has room for any datagram: 1,472 bytes and more.
   std::size_t poll_datagram(Path& to, MutableByteView out, TimePoint now);
 
   const Path* selected() const;  ///< nullptr: none.

@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "base/check.h"
@@ -15,12 +13,9 @@ using namespace std::chrono_literals;
 constexpr std::uint16_t kBinding = 1;
 /// A selected path that was silent for so long while data came another way is asked at once.
 constexpr Duration kSilenceHint = 500ms;
+constexpr std::size_t kAttributeHeaderBytes = 4;
 /// How often a standby path is asked in the worst case; see schedule_settled.
 constexpr Duration kStandbyShare = 15s;
-
-std::string username(FinderTag receiver, FinderTag sender) {
-  return fmt::format("{:08x}:{:08x}", receiver.value(), sender.value());
-}
 
 nat::TransactionId make_transaction(FinderTag tag, Random& random) {
   nat::TransactionId id;
@@ -47,7 +42,7 @@ void PathFinder::Impl::on_stun(const Path& from, const nat::StunMessage& message
 }
 
 bool PathFinder::Impl::is_addressed_to_us(const nat::StunMessage& message) const {
-  return message.username() == username(config_.local_tag, config_.remote_tag);
+  return message.username() == check_username(config_.local_tag, config_.remote_tag);
 }
 
 void PathFinder::Impl::on_request(const Path& from, const nat::StunMessage& message, ByteView raw,
@@ -138,7 +133,7 @@ std::size_t PathFinder::Impl::poll_datagram(Path& to, MutableByteView out, TimeP
   if (!answers_.empty()) return write_answer(to, out);
   if (!pace_.has_token(now)) return 0;
   CheckPair* pair = next_due(now);
-  if (pair == nullptr) return 0;
+  if (pair == nullptr) return poll_probe(to, out, now);
   pace_.take(now);
   pair->remote().checks.take(now);
   to = pair->path();
@@ -179,7 +174,7 @@ std::size_t PathFinder::Impl::write_answer(Path& to, MutableByteView out) {
 nat::StunMessage PathFinder::Impl::make_check(const CheckPair& pair) {
   nat::StunMessage message;
   message.transaction = make_transaction(config_.local_tag, random_);
-  message.set_username(username(config_.remote_tag, config_.local_tag));
+  message.set_username(check_username(config_.remote_tag, config_.local_tag));
   message.priority = candidate_priority(
       {CandidateType::kPeerReflexive, {pair.path().remote.ip}, pair.path().socket});
   // Roles never collide here, so the tie-breaker's 64 bits number the checks instead: a copy of an
@@ -195,10 +190,31 @@ std::size_t PathFinder::Impl::write_check(CheckPair& pair, MutableByteView out, 
   const nat::StunMessage message = make_check(pair);
   const std::size_t size = nat::encode_stun(message, config_.check_key, out);
   CHECK(size > 0);
+  if (&pair == selected_) {
+    if (pair.is_settled() && !suspect_since_) pair.mtu.on_consent(now);
+    if (!waiting_since_) waiting_since_ = now;
+  }
   pair.on_sent(message.transaction, message.use_candidate, now);
   ++counters_.checks_sent;
-  if (&pair == selected_ && !waiting_since_) waiting_since_ = now;
   return size;
+}
+
+/// Only to an address that has answered on the path in use, so nobody else is sent large datagrams.
+std::size_t PathFinder::Impl::poll_probe(Path& to, MutableByteView out, TimePoint now) {
+  if (selected_ == nullptr) return 0;
+  const Duration rtt = selected_->rtt().value_or(Duration::zero());
+  const std::size_t bytes = selected_->mtu.poll_probe(now, rtt);
+  if (bytes == 0) return 0;
+  nat::StunMessage message = make_check(*selected_);
+  const std::size_t plain_bytes = nat::encode_stun(message, config_.check_key, out);
+  CHECK(plain_bytes > 0 && plain_bytes + kAttributeHeaderBytes < bytes);
+  message.padding_bytes = static_cast<std::uint16_t>(bytes - plain_bytes - kAttributeHeaderBytes);
+  CHECK(nat::encode_stun(message, config_.check_key, out) == bytes);
+  pace_.take(now);
+  selected_->on_probe_sent(message.transaction, bytes, now);
+  ++counters_.checks_sent;
+  to = selected_->path();
+  return bytes;
 }
 
 }  // namespace openp2p::path

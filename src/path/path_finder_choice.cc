@@ -49,6 +49,7 @@ void PathFinder::Impl::on_pair_answered(CheckPair& pair, TimePoint now) {
   if (selected_ == nullptr) {
     select(&pair, now);
   } else if (&pair == selected_) {
+    if (suspect_since_) pair.mtu.doubt(now);  // Small checks pass: then it may be the size.
     trust();
   } else if (nominated_ == pair.path()) {
     select(&pair, now);
@@ -95,6 +96,7 @@ void PathFinder::Impl::select(CheckPair* pair, TimePoint now) {
   was_connected_ = true;
   is_failed_ = false;
   pair->renew_nomination();
+  pair->mtu.restart(now);
   pair->set_due(now);  // Tells the peer, and asks whether it still lives.
   schedule_settled(now);
   log_.debug(now, "path.selected remote={} rtt_us={}", pair->path().remote.text(),

@@ -301,6 +301,56 @@ TEST(PathFinderChoice, KeepsAProvenPathAndThenABetterOne) {
   EXPECT_EQ(*world.finder(0).selected(), proven);
 }
 
+TEST(PathFinderChoice, FindsTheSizeOfThePathInOneRoundTrip) {
+  for (const std::size_t mtu : {1199u, 1232u, 1251u, 1300u, 1412u, 1471u, 1472u, 1500u}) {
+    World world(17);
+    world.datagram_bytes_max = mtu;
+    world.add_socket(0, address("198.51.100.1:1"), nullptr);
+    world.add_socket(1, address("198.51.100.2:2"), nullptr);
+    world.gather_and_tell();
+    EXPECT_EQ(world.finder(0).datagram_bytes(), 1200u);
+    world.run_for(200ms);
+
+    const std::size_t found = world.finder(0).datagram_bytes();
+
+    EXPECT_EQ(found, world.finder(1).datagram_bytes());
+    EXPECT_LE(found, std::max<std::size_t>(mtu, 1200));
+    EXPECT_GE(found + 140, std::min<std::size_t>(mtu, 1472)) << "the next size up is too large";
+    world.run_for(1min);
+    EXPECT_EQ(world.finder(0).counters().switches, 0u) << "lost probes accuse the size alone";
+    EXPECT_TRUE(world.both_selected());
+  }
+}
+
+TEST(PathFinderChoice, NoticesThatThePathShrankAndGrew) {
+  World world(18);
+  world.add_socket(0, address("198.51.100.1:1"), nullptr);
+  world.add_socket(1, address("198.51.100.2:2"), nullptr);
+  world.gather_and_tell();
+  world.run_for(10s);
+  ASSERT_EQ(world.finder(0).datagram_bytes(), 1472u);
+
+  world.datagram_bytes_max = 1400;
+  EXPECT_TRUE(world.run_until([&] { return world.finder(0).datagram_bytes() == 1392; }, 20s));
+  world.datagram_bytes_max = 1472;
+  EXPECT_TRUE(world.run_until([&] { return world.finder(0).datagram_bytes() == 1472; }, 11min));
+  EXPECT_EQ(world.finder(0).counters().switches, 0u);
+}
+
+TEST(PathFinderChoice, StalledDataMakesItTryTheSizeSoon) {
+  World world(19);
+  world.add_socket(0, address("198.51.100.1:1"), nullptr);
+  world.add_socket(1, address("198.51.100.2:2"), nullptr);
+  world.gather_and_tell();
+  world.run_for(10s);
+  world.datagram_bytes_max = 1400;
+
+  world.finder(0).on_sent(world.now());  // Too large: nobody will ever answer it.
+  world.settle(0);
+
+  EXPECT_TRUE(world.run_until([&] { return world.finder(0).datagram_bytes() < 1400; }, 2500ms));
+}
+
 TEST(PathFinderChoice, IsQuietWhenIdle) {
   DualStack stack(16);
   stack.world.run_for(5min);

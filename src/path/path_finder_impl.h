@@ -16,6 +16,9 @@ namespace openp2p::path {
 class PathFinder::Impl {
  public:
   Impl(const PathFinderConfig& config, Random random, Log log, TimePoint now);
+  ~Impl() { wipe(config_.check_key); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   void add_local(const Candidate& candidate, TimePoint now);
   void remove_socket(SocketId socket, TimePoint now);
@@ -31,6 +34,7 @@ class PathFinder::Impl {
   const Path* selected() const { return selected_ == nullptr ? nullptr : &selected_->path(); }
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;
+  std::size_t datagram_bytes() const;
   bool is_failed() const { return is_failed_; }
   PathReason reason() const;
   std::vector<PairReport> report() const;
@@ -61,6 +65,7 @@ class PathFinder::Impl {
   CheckPair* next_due(TimePoint now);
   std::size_t write_answer(Path& to, MutableByteView out);
   std::size_t write_check(CheckPair& pair, MutableByteView out, TimePoint now);
+  std::size_t poll_probe(Path& to, MutableByteView out, TimePoint now);
   nat::StunMessage make_check(const CheckPair& pair);
 
   // path_finder_choice.cc

@@ -142,7 +142,7 @@ bool World::run_until(const std::function<bool()>& is_done, Duration at_most) {
 
 void World::settle(int index) {
   Party& party = this->party(index);
-  std::array<std::byte, 1200> buffer;
+  std::array<std::byte, 1500> buffer;
   Path to;
   int sent = 0;
   while (const std::size_t size = party.finder->poll_datagram(to, buffer, now_)) {
@@ -190,6 +190,7 @@ void World::send(const Socket& socket, const Address& to, ByteView bytes) {
   }
   if (router != nullptr) flight.from = socket.router->outbound(socket.address, to, now_);
   if (tap) tap(flight);
+  if (flight.bytes.size() > datagram_bytes_max) return;
   if (random_.chance(loss) || (drop && drop(flight))) return;
   Duration delay = router == nullptr ? 10ms : router->options().delay;
   if (jitter > Duration::zero()) delay += Duration(random_.below(jitter.count()));

@@ -97,6 +97,7 @@ class World {
   }
 
   double loss = 0;
+  std::size_t datagram_bytes_max = 1472;  ///< Larger ones disappear.
   Duration jitter{};
   /// True: the datagram disappears in the middle.
   std::function<bool(const Flight&)> drop;
