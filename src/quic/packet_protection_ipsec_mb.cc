@@ -24,6 +24,15 @@ const void* address_of(ByteView bytes) {
   return bytes.empty() ? &kNothing : bytes.data();
 }
 
+/// Without branches, and without the call that would be a twentieth of the whole packet's time.
+bool is_equal_tag(std::span<const std::byte, kAeadTagSize> a,
+                  std::span<const std::byte, kAeadTagSize> b) {
+  std::array<std::uint64_t, 2> left, right;
+  std::memcpy(left.data(), a.data(), a.size());
+  std::memcpy(right.data(), b.data(), b.size());
+  return ((left[0] ^ right[0]) | (left[1] ^ right[1])) == 0;
+}
+
 /// The expanded key and the hash powers of AES-GCM, for both directions.
 class IpsecAeadKey final : public AeadKey {
  public:
@@ -53,7 +62,7 @@ class IpsecAeadKey final : public AeadKey {
     decrypt_(&key_, &context, plain, as_u8(sealed), out.size(), as_u8(nonce),
              static_cast<const std::uint8_t*>(address_of(aad)), aad.size(),
              reinterpret_cast<std::uint8_t*>(tag.data()), tag.size());
-    return equal_constant_time(tag, sealed.last(kAeadTagSize));
+    return is_equal_tag(tag, sealed.last<kAeadTagSize>());
   }
 
  private:

@@ -101,18 +101,23 @@ void SendBuffer::commit(std::size_t bytes) {
   drop_acknowledged();
 }
 
-SendBuffer::Unsent SendBuffer::unsent() {
-  Unsent result;
-  if (!has_unsent()) return result;
+/// Puts the cursor on the next byte to send. Needs has_unsent().
+void SendBuffer::seek() {
   if (cursor_ == nullptr) {
     // All that was sent lies in chunks that are gone, or nothing was sent yet.
     cursor_ = head_;
     cursor_used_ = static_cast<std::size_t>(sent_ - head_offset_);
   }
-  while (cursor_used_ == cursor_->size && cursor_->next != nullptr) {
+  while (cursor_used_ == cursor_->size) {
     cursor_ = cursor_->next;
     cursor_used_ = 0;
   }
+}
+
+SendBuffer::Unsent SendBuffer::unsent() {
+  Unsent result;
+  if (!has_unsent()) return result;
+  seek();
   result.pieces[0] = ByteView(cursor_->data() + cursor_used_, cursor_->size - cursor_used_);
   if (cursor_->next != nullptr) {
     result.pieces[1] = ByteView(cursor_->next->data(), cursor_->next->size);
@@ -124,14 +129,12 @@ SendBuffer::Unsent SendBuffer::unsent() {
 
 void SendBuffer::mark_sent(std::size_t bytes) {
   CHECK(bytes <= committed_ - sent_);
-  sent_ += bytes;
   while (bytes > 0) {
+    seek();
     const std::size_t here = std::min(bytes, cursor_->size - cursor_used_);
     cursor_used_ += here;
+    sent_ += here;
     bytes -= here;
-    if (bytes == 0) break;
-    cursor_ = cursor_->next;
-    cursor_used_ = 0;
   }
 }
 

@@ -87,6 +87,7 @@ class SendBuffer {
 
  private:
   bool add_chunk();
+  void seek();
   void drop_head();
   void drop_acknowledged();
 
