@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 
 #include "base/bytes.h"
@@ -10,9 +11,23 @@
 /// network order, and that many bytes.
 namespace openp2p {
 
-/// A Welcome with 1,000 nodes of the longest names fits; a longer message ends the session.
+/// A Welcome with 256 nodes of the longest names (194 bytes each) fits; the other nodes of a larger
+/// network follow as NodeChanged. A longer message ends the session.
 constexpr std::size_t kControlMessageBytesMax = 65'536;
 constexpr std::size_t kControlFrameHeaderBytes = 4;
+
+/// Why the server closes a control session: the application error code of its CONNECTION_CLOSE (RFC
+/// 9000 section 19.19), whose reason phrase says it to people.
+enum class ControlEnd : std::uint64_t {
+  kProtocol = 1,  ///< The other side broke the protocol.
+  kRefused = 2,   ///< After a Refused.
+  kRemoved = 3,   ///< The node was removed from its network.
+  kReplaced = 4,  ///< The same node opened a newer session.
+  kStopping = 5,  ///< The server stops or restarts: try again soon.
+  kTooSlow = 6,   ///< The node does not read what it is sent.
+  kTooMuch = 7,   ///< Over a limit.
+  kNoHello = 8,   ///< Nothing was said in time.
+};
 
 /// Puts `message` with its length at the end of `out`. Requires at most kControlMessageBytesMax.
 void append_control_frame(ByteView message, Bytes& out);

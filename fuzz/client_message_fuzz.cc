@@ -1,0 +1,27 @@
+// Law: whatever a client sends is refused, or within every limit of what it is read as.
+#include "base/check.h"
+#include "server/messages.h"
+#include "wire/control_frame.h"
+
+using namespace openp2p;
+using namespace openp2p::server;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size > kControlMessageBytesMax) return 0;
+  const auto message = decode_client_message(std::as_bytes(std::span(data, size)));
+  if (!message) return 0;
+  if (const auto* hello = std::get_if<Hello>(&*message)) {
+    CHECK(hello->join_secret.size() <= 16 && hello->name.size() <= kNameWishBytesMax);
+    for (const std::string* label : {&hello->version, &hello->platform}) {
+      CHECK(label->size() <= kLabelBytesMax);
+      CHECK(printable(*label) == *label);
+    }
+  } else if (const auto* signal = std::get_if<SignalRequest>(&*message)) {
+    CHECK(signal->body.size() <= kSignalBodyBytesMax);
+    CHECK(encode_signal(signal->to, signal->number, signal->body).size() <=
+          kControlMessageBytesMax);
+  } else if (const auto* rename = std::get_if<Rename>(&*message)) {
+    CHECK(rename->name.size() <= kNameWishBytesMax);
+  }
+  return 0;
+}

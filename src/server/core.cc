@@ -1,0 +1,421 @@
+#include "server/core.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "server/refusal.h"
+#include "wire/join_token.h"
+
+namespace openp2p::server {
+namespace {
+
+std::uint64_t secret_seed(SecretSource& secrets) {
+  std::array<std::byte, sizeof(std::uint64_t)> bytes;
+  secrets.fill(bytes);
+  std::uint64_t seed;
+  std::memcpy(&seed, bytes.data(), sizeof seed);
+  return seed;
+}
+
+quic::ConnectionConfig for_control_sessions(quic::ConnectionConfig config) {
+  config.send_ring_bytes = Core::kSendRingBytes;
+  config.stream_window_bytes = Core::kReceiveWindowBytes;
+  config.connection_window_bytes = Core::kReceiveWindowBytes;
+  config.peer_streams_max = Core::kStreamsMax;
+  return config;
+}
+
+}  // namespace
+
+/// What the store says to a Hello that it accepts.
+struct Core::Admission {
+  Joined joined;
+  std::string network_name;
+  std::vector<Node> nodes;
+  std::vector<Node> left_nodes;  ///< Of the network that the node was in before.
+};
+
+/// Asks for everything that a Welcome needs, in one piece of work. On the store's thread.
+Result<Core::Admission> Core::admit(Records& records, const JoinRequest& request, bool has_secret) {
+  Admission admission;
+  if (has_secret) {
+    auto joined = records.join(request);
+    if (!joined) return joined.error();
+    admission.joined = std::move(*joined);
+  } else {
+    auto node = records.find_node(request.node);
+    if (!node) return node.error();
+    admission.joined.node = std::move(*node);
+  }
+  const NetworkId network = admission.joined.node.network;
+  auto name = records.network_name(network);
+  if (!name) return name.error();
+  admission.network_name = std::move(*name);
+  auto nodes = records.nodes(network);
+  if (!nodes) return nodes.error();
+  admission.nodes = std::move(*nodes);
+  // A command may have removed it between the two questions.
+  const bool is_in = std::ranges::any_of(admission.nodes,
+                                         [&](const Node& node) { return node.id == request.node; });
+  if (!is_in) return StoreError::kNoSuchNode;
+  if (admission.joined.left) {
+    auto left = records.nodes(*admission.joined.left);
+    if (!left) return left.error();
+    admission.left_nodes = std::move(*left);
+  }
+  return admission;
+}
+
+template <class Done>
+auto Core::later(Done done) {
+  return [core = std::weak_ptr<Core*>(self_), done = std::move(done)](auto result) mutable {
+    const auto alive = core.lock();
+    if (!alive) return;
+    (*alive)->answers_.push_back([done = std::move(done), result = std::move(result)]() mutable {
+      done(std::move(result));
+    });
+  };
+}
+
+Core::Core(Options options)
+    : store_(*options.store),
+      log_(options.log),
+      directory_(std::move(options.stun_servers)),
+      stun_(options.sockets, options.stun_limit, secret_seed(*options.endpoint.secrets)),
+      self_(std::make_shared<Core*>(this)) {
+  options.endpoint.gatekeeper = this;
+  options.endpoint.stun = this;
+  options.endpoint.connection = for_control_sessions(options.endpoint.connection);
+  endpoint_ = std::make_unique<session::Endpoint>(options.endpoint);
+  for (const nat::StunSocket& socket : options.sockets) {
+    endpoint_->add_socket(socket.id, socket.address);
+  }
+}
+
+Core::~Core() = default;
+
+void Core::on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
+                        std::size_t segment_bytes, Moment now) {
+  now_ = now;
+  endpoint_->on_datagrams(socket, from, datagrams, segment_bytes, now.mono);
+  settle();
+}
+
+void Core::on_timeout(Moment now) {
+  now_ = now;
+  endpoint_->on_timeout(now.mono);
+  doom_late();
+  poll_changes();
+  touch_online();
+  settle();
+}
+
+std::optional<TimePoint> Core::next_timeout() const {
+  if (!answers_.empty()) return TimePoint::min();
+  std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), next_upkeep());
+  if (!deadlines_.empty()) next = earlier(next, deadlines_.begin()->first);
+  return next;
+}
+
+/// With nobody online there is nobody to tell of changes, and the program sleeps.
+std::optional<TimePoint> Core::next_upkeep() const {
+  if (directory_.online_count() == 0 || is_stopped_) return std::nullopt;
+  std::optional<TimePoint> next = touch_at_;
+  if (!is_polling_) next = earlier(next, poll_at_);
+  return next;
+}
+
+std::optional<session::Transmit> Core::poll_transmit(MutableByteView buffer, Moment now) {
+  now_ = now;
+  settle();
+  auto transmit = endpoint_->poll_transmit(buffer, now.mono);
+  if (transmit) return transmit;
+  settle();  // Polling may have closed a session, which others are then to be told.
+  return endpoint_->poll_transmit(buffer, now.mono);
+}
+
+void Core::stop(Moment now) {
+  now_ = now;
+  if (std::exchange(is_stopped_, true)) return;
+  for (Seen& seen : directory_.online(now.wall)) seen_[seen.node] = std::move(seen);
+  endpoint_->close_all(static_cast<std::uint64_t>(ControlEnd::kStopping), "the server stops",
+                       now.mono);
+  settle();
+}
+
+bool Core::is_welcome(const NodeId&) { return !is_stopped_; }
+
+session::SessionHandler* Core::on_session(session::Session& session) {
+  const ConnectionId id(next_id_++);
+  ClientHandler& owner = *this;
+  auto made = std::make_unique<Client>(id, session, owner);
+  Client& client = *made;
+  Entry& entry = clients_[id];
+  entry.client = std::move(made);
+  std::size_t& of_prefix = silent_[client.prefix()];
+  const bool is_too_much = ++silent_count_ > kSilentMax || ++of_prefix > kSilentPerAddressMax;
+  set_deadline(entry, now_.mono + kHelloTimeout);
+  if (is_too_much) {
+    client.doom(ControlEnd::kTooMuch, "too many nodes connect from one place at once; try later");
+  }
+  return &client;
+}
+
+void Core::on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) {
+  std::array<std::byte, nat::StunService::kAnswerBytesMax> memory;
+  const auto answer = stun_.on_datagram(socket, from, datagram, memory, now);
+  if (!answer) return;
+  endpoint_->send_datagram(answer->socket, answer->to, ByteView(memory).first(answer->size));
+}
+
+void Core::on_message(Client& client, ClientMessage message) {
+  if (auto* hello = std::get_if<Hello>(&message)) return on_hello(client, std::move(*hello));
+  if (std::holds_alternative<UnknownMessage>(message)) return;
+  if (client.state() != Client::State::kMember) {
+    return client.doom(ControlEnd::kProtocol,
+                       "the first message has to be Hello, and its answer "
+                       "awaited");
+  }
+  if (const auto* signal = std::get_if<SignalRequest>(&message)) return on_signal(client, *signal);
+  if (const auto* rename = std::get_if<Rename>(&message)) return on_rename(client, *rename);
+  if (const auto* ping = std::get_if<Ping>(&message)) {
+    client.send(encode_pong(ping->number, now_.wall, client.observed_address()));
+  }
+}
+
+void Core::on_hello(Client& client, Hello hello) {
+  if (client.state() != Client::State::kSilent) {
+    return client.doom(ControlEnd::kProtocol, "Hello is said once");
+  }
+  ++counters_.hellos;
+  const bool has_secret = !hello.join_secret.empty();
+  if (has_secret && !is_valid_name(hello.name)) return refuse(client, name_refusal(hello.name));
+  JoinRequest request{.secret_hash = sha256(hello.join_secret),
+                      .node = client.node(),
+                      .name = hello.name,
+                      .version = hello.version,
+                      .platform = hello.platform,
+                      .now = now_.wall};
+  wipe(hello.join_secret);
+  const bool is_asked =
+      store_.run([request = std::move(request),
+                  has_secret](Records& records) { return admit(records, request, has_secret); },
+                 later([this, id = client.id(), hello](Result<Admission> admission) {
+                   on_admission(id, hello, std::move(admission));
+                 }));
+  if (!is_asked) return refuse(client, busy_refusal());
+  client.set_state(Client::State::kAsking);
+}
+
+void Core::on_admission(ConnectionId id, const Hello& hello, Result<Admission> admission) {
+  Client* client = find_open(id);
+  if (!admission) {
+    if (client != nullptr) refuse(*client, refusal_of(admission.error()));
+    return;
+  }
+  const NetworkId network = admission->joined.node.network;
+  const NodeId node = admission->joined.node.id;
+  if (!hello.join_secret.empty()) {
+    ++counters_.joins;
+    log_.info(now_.mono, "node.joined node={} name=\"{}\" network={}", node.brief(),
+              printable(admission->joined.node.name), to_hex(network));
+  }
+  if (admission->joined.left) directory_.on_members(*admission->joined.left, admission->left_nodes);
+  if (client == nullptr) return directory_.on_members(network, admission->nodes);
+
+  client->set_state(Client::State::kMember);
+  Entry& member = entry(*client);
+  leave_silence(member);
+  set_deadline(member, std::nullopt);
+  if (directory_.online_count() == 0) {
+    poll_at_ = now_.mono + kChangePollInterval;
+    touch_at_ = now_.mono + kTouchInterval;
+  }
+  seen_[node] = {
+      .node = node, .at = now_.wall, .version = hello.version, .platform = hello.platform};
+  directory_.on_arrival({.connection = id,
+                         .node = node,
+                         .incarnation = hello.incarnation,
+                         .version = hello.version,
+                         .platform = hello.platform,
+                         .network = network,
+                         .network_name = std::move(admission->network_name),
+                         .nodes = std::move(admission->nodes),
+                         .is_name_changed = admission->joined.is_name_changed,
+                         .observed_address = client->observed_address()},
+                        now_.wall);
+}
+
+void Core::refuse(Client& client, const Refusal& refusal) {
+  ++counters_.refusals;
+  log_.debug(now_.mono, "node.refused node={} code={}", client.node().brief(),
+             static_cast<int>(refusal.code));
+  client.refuse(refusal);
+  if (!client.is_open()) return;
+  Entry& refused = entry(client);
+  leave_silence(refused);
+  set_deadline(refused, now_.mono + kRefusedLinger);
+}
+
+void Core::on_signal(Client& client, const SignalRequest& request) {
+  const auto fail = [&](SignalFailure why) {
+    ++counters_.signals_failed;
+    client.send(encode_signal_failed(request.to, request.number, why));
+  };
+  if (!client.may_signal(now_.mono)) return fail(SignalFailure::kTooMany);
+  const Directory::Route route = directory_.route(client.id(), request.to);
+  if (!route.connection) return fail(route.failure);
+  Client* target = find_open(*route.connection);
+  if (target == nullptr) return fail(SignalFailure::kOffline);
+  if (target->queued_bytes() > Client::kSignalQueuedBytesMax) return fail(SignalFailure::kTooMany);
+  ++counters_.signals;
+  target->send(encode_signal(client.node(), request.number, request.body));
+}
+
+void Core::on_rename(Client& client, const Rename& rename) {
+  if (!is_valid_name(rename.name)) {
+    return client.doom(ControlEnd::kProtocol, name_refusal(rename.name).text);
+  }
+  const auto presence = directory_.find(client.id());
+  if (!presence) return;
+  // Not answered where it cannot be recorded: the name as it is then stays what everybody sees.
+  (void)store_.run(
+      [node = presence->node, network = presence->network,
+       name = rename.name](Records& records) -> Result<std::vector<Membership>> {
+        const auto renamed = records.rename(node, name);
+        if (!renamed) return renamed.error();
+        auto nodes = records.nodes(network);
+        if (!nodes) return nodes.error();
+        return std::vector{Membership{network, std::move(*nodes)}};
+      },
+      later([this](const Result<std::vector<Membership>>& members) { on_members(members); }));
+}
+
+void Core::on_members(const Result<std::vector<Membership>>& memberships) {
+  if (!memberships) {
+    log_.debug(now_.mono, "store.failed reason=\"{}\"", memberships.error().message());
+    return;
+  }
+  for (const Membership& one : *memberships) directory_.on_members(one.network, one.nodes);
+}
+
+/// Commands change the database behind this program's back; a glance at its counter shows it.
+void Core::poll_changes() {
+  if (directory_.online_count() == 0 || is_polling_ || now_.mono < poll_at_) return;
+  poll_at_ = now_.mono + kChangePollInterval;
+  is_polling_ = store_.run(
+      [networks = directory_.networks()](Records& records) -> Result<std::vector<Membership>> {
+        const auto is_changed = records.poll_foreign_change();
+        if (!is_changed) return is_changed.error();
+        std::vector<Membership> memberships;
+        if (!*is_changed) return memberships;
+        for (const NetworkId& network : networks) {
+          auto nodes = records.nodes(network);
+          if (!nodes) return nodes.error();
+          memberships.push_back({network, std::move(*nodes)});
+        }
+        return memberships;
+      },
+      later([this](const Result<std::vector<Membership>>& members) {
+        is_polling_ = false;
+        on_members(members);
+      }));
+}
+
+void Core::touch_online() {
+  if (directory_.online_count() == 0 || now_.mono < touch_at_) return;
+  touch_at_ = now_.mono + kTouchInterval;
+  for (Seen& seen : directory_.online(now_.wall)) seen_[seen.node] = std::move(seen);
+}
+
+/// One batch at a time: while the disk is slow, the next one gathers.
+void Core::record_seen() {
+  if (seen_.empty() || is_recording_) return;
+  std::vector<Seen> batch;
+  while (!seen_.empty() && batch.size() < kTouchBatchMax) {
+    batch.push_back(std::move(seen_.begin()->second));
+    seen_.erase(seen_.begin());
+  }
+  is_recording_ =
+      store_.run([batch = std::move(batch)](Records& records) { return records.touch(batch); },
+                 later([this](const Status& status) {
+                   is_recording_ = false;
+                   if (!status)
+                     log_.debug(now_.mono, "store.failed reason=\"{}\"", status.error().message());
+                 }));
+}
+
+void Core::on_doomed(Client& client) {
+  ++counters_.clients_doomed;
+  doomed_.push_back(client.id());
+}
+
+void Core::on_gone(Client& client) {
+  if (auto seen = directory_.on_departure(client.id(), now_.wall)) {
+    seen_[seen->node] = std::move(*seen);
+  }
+  Entry& gone = entry(client);
+  leave_silence(gone);
+  set_deadline(gone, std::nullopt);
+  gone_.push_back(client.id());
+}
+
+void Core::leave_silence(Entry& entry) {
+  if (!std::exchange(entry.is_silent, false)) return;
+  --silent_count_;
+  const auto of_prefix = silent_.find(entry.client->prefix());
+  if (--of_prefix->second == 0) silent_.erase(of_prefix);
+}
+
+void Core::set_deadline(Entry& entry, std::optional<TimePoint> at) {
+  if (entry.deadline) deadlines_.erase({*entry.deadline, entry.client->id()});
+  entry.deadline = at;
+  if (at) deadlines_.insert({*at, entry.client->id()});
+}
+
+void Core::doom_late() {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_.mono) {
+    Entry& late = clients_.at(deadlines_.begin()->second);
+    set_deadline(late, std::nullopt);
+    late.client->doom(ControlEnd::kNoHello, "this node did not say Hello in time");
+  }
+}
+
+/// Handles what earlier calls left to do, until nothing is left.
+void Core::settle() {
+  for (bool is_settled = false; !is_settled;) {
+    is_settled = answers_.empty() && doomed_.empty() && gone_.empty();
+    for (const auto& answer : std::exchange(answers_, {})) answer();
+    while (const auto effect = directory_.poll_effect()) apply(*effect);
+    for (const ConnectionId id : std::exchange(doomed_, {})) {
+      if (const auto found = clients_.find(id); found != clients_.end()) {
+        found->second.client->close(now_.mono);
+      }
+    }
+    for (const ConnectionId id : std::exchange(gone_, {})) clients_.erase(id);
+    record_seen();
+  }
+}
+
+void Core::apply(const Directory::Effect& effect) {
+  if (const auto* send = std::get_if<Directory::Send>(&effect)) {
+    for (const ConnectionId id : send->to) {
+      if (Client* client = find_open(id)) client->send(send->message);
+    }
+    return;
+  }
+  const auto& close = std::get<Directory::Close>(effect);
+  if (Client* client = find_open(close.connection)) client->doom(close.why, close.text);
+}
+
+Core::Entry& Core::entry(const Client& client) { return clients_.at(client.id()); }
+
+Client* Core::find_open(ConnectionId id) {
+  const auto found = clients_.find(id);
+  if (found == clients_.end() || !found->second.client->is_open()) return nullptr;
+  return found->second.client.get();
+}
+
+}  // namespace openp2p::server
