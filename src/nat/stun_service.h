@@ -28,7 +28,9 @@ struct StunSocket {
 /// A family is served in full with four sockets: two IP addresses, each with the same two ports.
 /// With one IP address OTHER-ADDRESS is left out (RFC 5780 section 7.4) and a request to change the
 /// IP address is refused with 420; changing the port works. Old clients, which read any answer as
-/// success, get silence for a change that cannot be, and a CHANGED-ADDRESS with the other port.
+/// success, get silence for a change that cannot be, and a CHANGED-ADDRESS with the other port; to
+/// them filters then look more closed than they are. (Debian's stun asks that address at the first
+/// port, and so takes a symmetric NAT for a cone: RFC 3489 needs two addresses.)
 ///
 /// Against abuse: one answer at most per request, never above kAnswerBytesMax, to where the request
 /// came from (RESPONSE-PORT: the same IP address, and no port below 1024); PADDING is refused with

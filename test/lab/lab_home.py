@@ -54,17 +54,17 @@ table ip cone {{
   }}
 }}
 """
-# Whom the host has sent to may send back, from any port.
+# Whom a port of the host has sent to may send back to it, from any port. (Masquerade keeps ports.)
 _ADDRESS_RESTRICTED = """
 table ip cone {{
-  set known {{ type ipv4_addr; flags dynamic,timeout; timeout 2m; size 4096; }}
+  set known {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; size 4096; }}
   chain forward {{
     type filter hook forward priority 1; policy accept;
-    oifname "wan" update @known {{ ip daddr }}
+    oifname "wan" meta l4proto {{ tcp, udp }} update @known {{ ip daddr . th sport }}
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    iifname "wan" ip saddr @known meta l4proto {{ tcp, udp }} dnat to {host}
+    iifname "wan" meta l4proto {{ tcp, udp }} ip saddr . th dport @known dnat to {host}
   }}
 }}
 """

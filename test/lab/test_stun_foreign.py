@@ -1,0 +1,153 @@
+"""Other people's STUN clients name each NAT correctly through our service, and so does ours.
+
+Clients: coturn's turnutils_stunclient and turnutils_natdiscovery (RFC 5780), and Debian's stun of
+stun-client (RFC 3489). Each has a home of its own: what one client opens in a NAT, another would see.
+"""
+
+import os
+import pathlib
+import re
+
+import pytest
+
+import lab as lab_module
+import lab_process
+
+SERVER = "203.0.113.1"
+PORT, OTHER_PORT = 3478, 3479  # coturn's tools and stun default to the first.
+TIMEOUT = 40  # Seconds; natdiscovery waits 3 s for each answer that a NAT keeps out.
+
+
+def stun_box():
+    build = pathlib.Path(os.environ.get("OPENP2P_BUILD", lab_process.ROOT / "build" / "dev"))
+    return build / "test" / "stun_box"
+
+
+def start_service(lab, addresses=(SERVER, "203.0.113.2")):
+    service = lab.server().start([stun_box(), "serve", PORT, OTHER_PORT, *addresses], name="service")
+    service.wait_for_line("^ready$", timeout=10)
+    return service
+
+
+class Visitor:
+    """A host in a home of its own, and the client that runs there."""
+
+    def __init__(self, lab, nat, name):
+        self.home = lab.home(nat=nat)
+        self.host = self.home.host(name)
+        is_translated = nat not in ("none", "firewall")
+        self.seen_address = self.home.wan_address if is_translated else self.host.address
+
+    def start(self, *argv):
+        self.process = self.host.start(argv)
+        return self
+
+    def output(self):
+        self.process.wait(TIMEOUT)
+        return self.process.output()
+
+
+# NAT, what natdiscovery calls its mapping and filtering, what stun calls it, what we call it.
+NATS = [
+    ("none", "Endpoint Independent", "Endpoint Independent", "Open", "no NAT"),
+    ("firewall", "Endpoint Independent", "Address and Port Dependent", "Firewall",
+     "no NAT, but a firewall"),
+    ("full_cone", "Endpoint Independent", "Endpoint Independent",
+     "Independent Mapping, Independent Filter", "full cone"),
+    ("address_restricted", "Endpoint Independent", "Address Dependent",
+     "Independent Mapping, Address Dependent Filter", "address-restricted cone"),
+    ("port_restricted", "Endpoint Independent", "Address and Port Dependent",
+     "Independent Mapping, Port Dependent Filter", "port-restricted cone"),
+    ("symmetric", "Address and Port Dependent", "Address and Port Dependent", "Dependent Mapping",
+     "symmetric"),
+]
+
+
+@pytest.mark.parametrize(
+    "nat, mapping, filtering, stun_name, our_name", NATS, ids=[line[0] for line in NATS]
+)
+def test_every_client_names_the_nat(lab, nat, mapping, filtering, stun_name, our_name):
+    start_service(lab)
+    natdiscovery = lab_module.tool("turnutils_natdiscovery")
+    visitors = [Visitor(lab, nat, name) for name in ("mapper", "filterer", "old", "ours", "plain")]
+    mapper, filterer, old, ours, plain = visitors
+
+    mapper.start(natdiscovery, "-m", "-L", mapper.host.address, SERVER)
+    filterer.start(natdiscovery, "-f", "-L", filterer.host.address, SERVER)
+    old.start(lab_module.tool("stun"), SERVER)
+    ours.start(stun_box(), "discover", f"{ours.host.address}:5000", f"{SERVER}:{PORT}")
+    plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
+
+    assert f"NAT with {mapping} Mapping!" in mapper.output()
+    assert "No ALG: Mapped == XOR-Mapped" in mapper.output()
+    assert f"NAT with {filtering} Filtering!" in filterer.output()
+    for client in (mapper, filterer):
+        assert ("No NAT!" in client.output()) == (nat in ("none", "firewall"))
+    assert re.search(rf"^Primary: {stun_name}(,.*)?\s*$", old.output(), re.MULTILINE)
+    assert f"\nclassic: {our_name}\n" in ours.output()
+    # This one then asks to be answered from elsewhere, and waits for ever where a NAT forbids it.
+    seen = plain.process.wait_for_line(r"UDP reflexive addr: ([\d.]+):\d+", timeout=TIMEOUT)
+    assert seen.group(1) == plain.seen_address
+
+
+# RFC 3489 needs two addresses. With one, stun sees filters as closer than they are, which is safe;
+# but it asks CHANGED-ADDRESS at the port it used before, so that it cannot see a symmetric NAT.
+ONE_ADDRESS = [
+    ("none", "Firewall", "no NAT"),
+    ("full_cone", "Independent Mapping, Address Dependent Filter",
+     "full cone, address-restricted cone or symmetric"),
+    ("port_restricted", "Independent Mapping, Port Dependent Filter",
+     "port-restricted cone or symmetric"),
+    ("symmetric", "Independent Mapping, Port Dependent Filter", "symmetric"),
+]
+
+
+@pytest.mark.parametrize(
+    "nat, stun_name, our_name", ONE_ADDRESS, ids=[line[0] for line in ONE_ADDRESS]
+)
+def test_server_with_one_address_still_serves(lab, nat, stun_name, our_name):
+    start_service(lab, addresses=(SERVER,))
+    old, ours, plain = (Visitor(lab, nat, name) for name in ("old", "ours", "plain"))
+
+    old.start(lab_module.tool("stun"), SERVER)
+    ours.start(stun_box(), "discover", f"{ours.host.address}:5000", f"{SERVER}:{PORT}", OTHER_PORT)
+    plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
+
+    assert re.search(rf"^Primary: {stun_name}(,.*)?\s*$", old.output(), re.MULTILINE)
+    assert f"\nclassic: {our_name}\n" in ours.output()
+    seen = plain.process.wait_for_line(r"UDP reflexive addr: ([\d.]+):\d+", timeout=TIMEOUT)
+    assert seen.group(1) == plain.seen_address
+
+
+def test_mapping_lifetime_is_measured_by_response_port(lab):
+    start_service(lab)
+    home = lab.home(nat="full_cone")
+    host = home.host("alice")
+
+    client = host.start(
+        [lab_module.tool("turnutils_natdiscovery"), "-t", "-T", "1", "-L", host.address, SERVER]
+    )
+
+    client.wait(TIMEOUT)
+    # The second answer, asked for from another port, arrives at the first one's mapping.
+    assert len(re.findall(r"RFC 5780 response", client.output())) == 2
+
+
+@pytest.mark.parametrize(
+    "nat, our_name", [("none", "no NAT"), ("port_restricted", "no NAT, but a firewall")]
+)
+def test_ipv6_is_served(lab, nat, our_name):
+    server = lab.server(ipv6=True)
+    service = server.start([stun_box(), "serve", PORT, OTHER_PORT, server.address6], name="service")
+    service.wait_for_line("^ready$", timeout=10)
+    host = lab.home(nat=nat, ipv6=True).host("alice")
+
+    plain = host.start([lab_module.tool("turnutils_stunclient"), server.address6])
+    ours = host.start(
+        [stun_box(), "discover", f"[{host.address6}]:5000", f"[{server.address6}]:{PORT}", OTHER_PORT]
+    )
+
+    assert ours.wait(TIMEOUT) == 0
+    assert f"\nclassic: {our_name}\n" in ours.output()
+    seen = plain.wait_for_line(r"UDP reflexive addr: ([0-9a-f:]+):\d+", timeout=TIMEOUT)
+    assert seen.group(1) == host.address6
