@@ -52,7 +52,8 @@ concept Machine = (TakesBursts<M> || TakesDatagrams<M>)&&requires(M& machine, co
 ///     endpoint.connect(...);
 ///     driver.poke();  // After every call that did not come through the driver.
 ///
-/// The driver closes its sockets when it ends; machine and host outlive it.
+/// The driver closes its sockets when it ends, which must not be inside one of its own calls;
+/// machine and host outlive it.
 template <Machine M>
 class Driver {
  public:

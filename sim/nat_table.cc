@@ -178,7 +178,7 @@ const NatTable::Mapping* NatTable::obtain(const Address& internal, const Address
   if (mapping != nullptr) {
     return is_full() && !flows_.contains({mapping->id, remote}) ? nullptr : mapping;
   }
-  if (is_full()) return nullptr;
+  if (is_full() || mappings_.size() >= options_.flows_max) return nullptr;
   MappingKey key{internal, dependence_on(remote)};
   if (options_.is_firewall) return create(key, internal, /*is_allocated=*/false);
   if (find(key) != nullptr) key.remote = remote;  // Its port is reserved towards this remote.

@@ -46,9 +46,9 @@ IpAddress PortAllocator::pick_address(const IpAddress& internal,
   if (options_.pooling == AddressPooling::kArbitrary) {
     return external[random_.below(external.size())];
   }
-  const auto [pair, is_new] = paired_.try_emplace(internal);
-  if (is_new) pair->second = external[next_paired_++ % external.size()];
-  return pair->second;
+  // RFC 4787 REQ-2 without a table that could be filled up: neighbours get different addresses.
+  const std::size_t last = internal.bytes()[14] * 256u + internal.bytes()[15];
+  return external[last % external.size()];
 }
 
 std::optional<Address> PortAllocator::scan(const IpAddress& ip, std::uint32_t first,
@@ -70,9 +70,13 @@ std::optional<Address> PortAllocator::scan_all_from(const IpAddress& ip, std::ui
 std::optional<Address> PortAllocator::allocate_in_blocks(const IpAddress& internal,
                                                          const IpAddress& ip,
                                                          const IsFree& is_free) {
-  for (const BlockKey& key : blocks_of_[internal]) {
-    if (key.first != ip) continue;
-    if (const auto found = allocate_in_block(key, is_free)) return found;
+  const auto owned = blocks_of_.find(internal);
+  if (owned != blocks_of_.end()) {
+    for (const BlockKey& key : owned->second) {
+      if (key.first != ip) continue;
+      if (const auto found = allocate_in_block(key, is_free)) return found;
+    }
+    if (owned->second.size() >= options_.blocks_per_host_max) return std::nullopt;
   }
   const auto key = take_block(internal, ip);
   if (!key) return std::nullopt;
@@ -90,7 +94,6 @@ std::optional<Address> PortAllocator::allocate_in_block(const BlockKey& key,
 
 std::optional<PortAllocator::BlockKey> PortAllocator::take_block(const IpAddress& internal,
                                                                  const IpAddress& ip) {
-  if (blocks_of_[internal].size() >= options_.blocks_per_host_max) return std::nullopt;
   const std::uint32_t count = ports() / options_.block_ports;
   const auto start = static_cast<std::uint32_t>(random_.below(count));
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -110,12 +113,13 @@ void PortAllocator::release(const Address& external) {
   const auto block = blocks_.find(key);
   CHECK(block != blocks_.end() && block->second.used > 0);
   if (--block->second.used > 0) return;
-  std::erase(blocks_of_[block->second.owner], key);
+  const auto owned = blocks_of_.find(block->second.owner);
+  std::erase(owned->second, key);
+  if (owned->second.empty()) blocks_of_.erase(owned);
   blocks_.erase(block);
 }
 
 void PortAllocator::clear() {
-  paired_.clear();
   blocks_.clear();
   blocks_of_.clear();
 }

@@ -48,8 +48,6 @@ class PortAllocator {
   const NatOptions options_;
   Random random_;
   std::uint32_t next_port_;
-  std::map<IpAddress, IpAddress> paired_;  // RFC 4787 REQ-2.
-  std::size_t next_paired_ = 0;
   std::map<BlockKey, Block> blocks_;
   std::map<IpAddress, std::vector<BlockKey>> blocks_of_;
 };

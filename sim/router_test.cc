@@ -272,6 +272,22 @@ TEST_F(RouterTest, BlockedUdpDoesNotPass) {
   EXPECT_EQ(world_.counters().drops(DropReason::kBlocked), 1u);
 }
 
+TEST_F(RouterTest, RejectedUdpCausesAnError) {
+  Network lan(world_, Prefix{IpAddress::v4(192, 168, 1, 0), 24});
+  Router router(world_, lan, internet_.core(), {.v4 = NatOptions{}, .udp = UdpPolicy::kReject});
+  Host host(world_, lan);
+  UdpSocket& socket = host.open_udp();
+  Inbox inbox(socket);
+
+  socket.send(service_.local(), as_bytes("x"));
+  run();
+
+  ASSERT_EQ(inbox.errors.size(), 1u);
+  EXPECT_EQ(inbox.errors[0].kind, ErrorKind::kProhibited);
+  EXPECT_EQ(inbox.errors[0].to, service_.local());
+  EXPECT_THAT(seen_.texts, IsEmpty());
+}
+
 /// The simplest punching: both learn their reflexive address from a server and are told each
 /// other's; both send there a few times, and answer whatever address a datagram came from.
 class Puncher {
