@@ -18,6 +18,10 @@ namespace {
 /// Own datagrams (STUN) that wait for the next poll; more mean that nobody polls.
 constexpr std::size_t kOutboxMax = 256;
 
+/// Sessions with one address that a possible Stateless Reset is shown to: one, but for parties that
+/// share an address.
+constexpr int kResetTriesMax = 4;
+
 using ConnectionId = quic::Connection::ConnectionId;
 
 /// The id that the controlling side's first Initial is addressed to: secret to the two parties, so
@@ -75,6 +79,8 @@ class Endpoint::Impl final : public SessionOwner {
   void on_stun(const Path& from, ByteView datagram, TimePoint now);
   void on_quic(const Path& from, ByteView datagram, TimePoint now);
   SessionImpl* find(ByteView datagram);
+  bool is_reset_of(const Path& from, ByteView datagram, TimePoint now);
+  void list_remote(SessionImpl& session, std::optional<Address> remote);
   SessionImpl* open(const Path& from, ByteView datagram, TimePoint now);
   SessionImpl* accept(const Path& from, ByteView datagram, TimePoint now);
   void accept_meeting(SessionImpl& session, const Path& from, ByteView datagram, TimePoint now);
@@ -95,6 +101,7 @@ class Endpoint::Impl final : public SessionOwner {
   std::map<Serial, std::unique_ptr<SessionImpl>> sessions_;
   std::unordered_map<ConnectionId, SessionImpl*> by_id_;
   std::unordered_multimap<path::FinderTag, SessionImpl*> by_tag_;
+  std::unordered_multimap<Address, SessionImpl*> by_remote_;
   std::deque<Serial> work_;          ///< Sessions to be polled, each at most once.
   std::vector<SessionImpl*> batch_;  ///< Sessions that got datagrams since the last poll.
   std::set<std::pair<TimePoint, Serial>> timers_;
@@ -187,11 +194,41 @@ void Endpoint::Impl::on_quic(const Path& from, ByteView datagram, TimePoint now)
   on_work(*session);
 }
 
+/// A Stateless Reset names no connection of ours: its sender has forgotten the id. The connections
+/// with that address know it by its token (RFC 9000 section 10.3.1).
+bool Endpoint::Impl::is_reset_of(const Path& from, ByteView datagram, TimePoint now) {
+  const auto [begin, end] = by_remote_.equal_range(from.remote);
+  int tries = 0;
+  for (auto it = begin; it != end && tries < kResetTriesMax; ++it, ++tries) {
+    SessionImpl& session = *it->second;
+    if (session.connection() == nullptr || session.is_over()) continue;
+    session.on_datagram(from, datagram, now);
+    if (!session.is_over()) continue;
+    on_work(session);
+    return true;
+  }
+  return false;
+}
+
+void Endpoint::Impl::list_remote(SessionImpl& session, std::optional<Address> remote) {
+  if (session.listed_remote == remote) return;
+  if (session.listed_remote) {
+    const auto [begin, end] = by_remote_.equal_range(*session.listed_remote);
+    const auto found =
+        std::find_if(begin, end, [&](const auto& e) { return e.second == &session; });
+    if (found != end) by_remote_.erase(found);
+  }
+  session.listed_remote = remote;
+  if (remote) by_remote_.emplace(*remote, &session);
+}
+
 /// A datagram for no connection: perhaps the first of one.
 SessionImpl* Endpoint::Impl::open(const Path& from, ByteView datagram, TimePoint now) {
   SessionImpl* session = find(datagram);
   if (session != nullptr) {
     accept_meeting(*session, from, datagram, now);
+  } else if (is_reset_of(from, datagram, now)) {
+    return nullptr;
   } else {
     session = accept(from, datagram, now);
   }
@@ -280,6 +317,8 @@ void Endpoint::Impl::update(SessionImpl& session, TimePoint now) {
     if (session.is_established() || session.is_over())
       admission_.on_handshake_end(session.serial());
   }
+  const auto path = session.path();
+  list_remote(session, path ? std::optional<Address>(path->remote) : std::nullopt);
   const auto next = session.next_timeout();
   if (next == session.armed) return;
   if (session.armed) timers_.erase({*session.armed, session.serial()});
@@ -296,6 +335,7 @@ void Endpoint::Impl::remove(SessionImpl& session) {
         std::find_if(begin, end, [&](const auto& e) { return e.second == &session; });
     if (found != end) by_tag_.erase(found);
   }
+  list_remote(session, std::nullopt);
   if (session.armed) timers_.erase({*session.armed, session.serial()});
   std::erase(batch_, &session);
   admission_.on_session_end(session.serial());

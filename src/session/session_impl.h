@@ -69,6 +69,7 @@ class SessionImpl final : public Session,
   std::optional<TimePoint> armed;  ///< Its place in the Endpoint's timer list.
   std::vector<quic::Connection::ConnectionId> ids;
   std::vector<path::FinderTag> tags;
+  std::optional<Address> listed_remote;  ///< Its place in the list by remote address.
 
   // Session
   const NodeId& peer() const override { return peer_; }
