@@ -16,7 +16,10 @@ def pytest_configure(config):
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.stop_global_capturing()
-    lab_module.enter([sys.executable, "-m", "pytest", *config.invocation_params.args])
+    try:
+        lab_module.enter([sys.executable, "-m", "pytest", *config.invocation_params.args])
+    except lab_module.LabError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.hookimpl(hookwrapper=True)

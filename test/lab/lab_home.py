@@ -12,22 +12,23 @@ NAT_KINDS = ("none", "full_cone", "address_restricted", "port_restricted", "symm
 # socket shows the same address to everybody: endpoint-independent mapping (RFC 4787 REQ-1). Replies
 # come in by connection tracking, which is address- and port-dependent filtering. Unsolicited packets
 # must be dropped in `input`, before they are confirmed: an entry of their own would take the port,
-# and the answer of the host behind would leave from another one.
+# and the answer of the host behind would leave from another one. Protocols are numbers (2 IGMP,
+# 6 TCP, 17 UDP, 58 ICMPv6), since a small system has no /etc/protocols to look names up in.
 _ROUTER_FILTER = """
 table inet filter {{
   # Group membership reports would be counted among the NAT's entries.
   chain sent {{
     type filter hook output priority raw; policy accept;
-    ip protocol igmp notrack
+    ip protocol 2 notrack
   }}
   chain received {{
     type filter hook prerouting priority raw; policy accept;
-    ip protocol igmp notrack
+    ip protocol 2 notrack
   }}
   chain input {{
     type filter hook input priority 0; policy accept;
     iifname "wan" ct state established,related accept
-    iifname "wan" meta l4proto ipv6-icmp accept
+    iifname "wan" meta l4proto 58 accept
     iifname "wan" ct state new {unsolicited}
   }}
   chain forward {{
@@ -50,7 +51,7 @@ _FULL_CONE = """
 table ip cone {{
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    iifname "wan" meta l4proto {{ tcp, udp }} dnat to {host}
+    iifname "wan" meta l4proto {{ 6, 17 }} dnat to {host}
   }}
 }}
 """
@@ -60,11 +61,11 @@ table ip cone {{
   set known {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; size 4096; }}
   chain forward {{
     type filter hook forward priority 1; policy accept;
-    oifname "wan" meta l4proto {{ tcp, udp }} update @known {{ ip daddr . th sport }}
+    oifname "wan" meta l4proto {{ 6, 17 }} update @known {{ ip daddr . th sport }}
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    iifname "wan" meta l4proto {{ tcp, udp }} ip saddr . th dport @known dnat to {host}
+    iifname "wan" meta l4proto {{ 6, 17 }} ip saddr . th dport @known dnat to {host}
   }}
 }}
 """

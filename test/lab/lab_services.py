@@ -1,7 +1,5 @@
 """Stock servers in a lab's nodes: OpenSSH and lighttpd, unpacked, configured for one test."""
 
-import contextlib
-import os
 import pathlib
 
 import lab_process
@@ -39,7 +37,9 @@ def start_sshd(lab, host, port):
     folder.mkdir()
     for name in ("host_key", "user_key"):
         lab_process.call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
-    _add_user(folder)
+    folder.chmod(0o755)
+    (folder / "user_key.pub").chmod(0o644)
+    _add_users(folder)
     config = folder / "sshd_config"
     config.write_text(
         f"Port {port}\nListenAddress 0.0.0.0\nListenAddress ::\n"
@@ -47,7 +47,7 @@ def start_sshd(lab, host, port):
         "PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
         "KbdInteractiveAuthentication no\n"
     )
-    argv = [*_as_user(folder), lab_process.tool("sshd"), "-D", "-e", "-f", config]
+    argv = [*_sshd_prefix(), lab_process.tool("sshd"), "-D", "-e", "-f", config]
     process = host.start(argv, name=f"sshd-{host.name}")
     process.wait_for_line("Server listening on 0.0.0.0", timeout=10)
     host_key = (folder / "host_key.pub").read_text().strip()
@@ -59,31 +59,31 @@ def _is_real_root():
     return pathlib.Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"
 
 
-def _add_user(folder):
-    """Adds SSH_USER to /etc/passwd as this mount namespace sees it, and nowhere else."""
+def _add_users(folder):
+    """Adds SSH_USER, and the user sshd gives its rights up to, in this mount namespace only."""
     text = pathlib.Path("/etc/passwd").read_text()
-    if f"\n{SSH_USER}:" in text:
-        return
-    line = f"{SSH_USER}:x:{SSH_USER_ID}:{SSH_USER_ID}:lab:{folder}:/bin/sh\n"
-    copy = folder / "passwd"
-    copy.write_text(text + line)
-    copy.chmod(0o644)
-    lab_process.call(["mount", "--bind", copy, "/etc/passwd"])
+    lines = {
+        SSH_USER: f"{SSH_USER}:x:{SSH_USER_ID}:{SSH_USER_ID}:lab:{folder}:/bin/sh\n",
+        "sshd": f"sshd:x:{SSH_USER_ID + 1}:65534::/run/sshd:/usr/sbin/nologin\n",
+    }
+    missing = [line for name, line in lines.items() if f"\n{name}:" not in text]
+    if missing:
+        copy = folder / "passwd"
+        copy.write_text(text + "".join(missing))
+        copy.chmod(0o644)
+        lab_process.call(["mount", "--bind", copy, "/etc/passwd"])
 
 
-def _as_user(folder):
-    """The start of an argv that runs the rest as SSH_USER: sshd then needs no account of its own.
+def _sshd_prefix():
+    """The start of sshd's argv.
 
-    As root it is a change of user; without rights it is one more user namespace, in which the only
-    user there is has SSH_USER's number.
+    Root's sshd changes to SSH_USER by itself. Without rights there is only one user id to be, so it
+    gets one more user namespace, in which that one has SSH_USER's number: then it serves itself.
     """
-    if not _is_real_root():
-        return ["unshare", "--user", f"--map-user={SSH_USER_ID}", f"--map-group={SSH_USER_ID}"]
-    for path in [folder, *folder.iterdir()]:
-        os.chown(path, SSH_USER_ID, SSH_USER_ID)
-    with contextlib.suppress(FileNotFoundError):
-        os.chown(folder / "user_key", os.getuid(), os.getgid())
-    return ["setpriv", f"--reuid={SSH_USER_ID}", f"--regid={SSH_USER_ID}", "--clear-groups"]
+    if _is_real_root():
+        pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        return []
+    return ["unshare", "--user", f"--map-user={SSH_USER_ID}", f"--map-group={SSH_USER_ID}"]
 
 
 def start_web_server(lab, host, folder, port):
