@@ -200,7 +200,7 @@ void for_every_nat(std::uint64_t seeds, Check check) {
 
 TEST(BehaviourDiscovery, NamesEveryNatInSpiteOfLoss) {
   for_every_nat(/*seeds=*/120, [](std::uint64_t seed, Scene scene) {
-    scene.loss = 0.05;
+    scene.loss = 0.1;
     Simulation simulation(seed, scene);
 
     const BehaviourReport report = simulation.run();
@@ -304,7 +304,7 @@ TEST(BehaviourDiscovery, WithOneServerAddressClaimsOnlyWhatItKnows) {
   for_every_nat(/*seeds=*/40, [](std::uint64_t seed, Scene scene) {
     scene.has_second_address = false;
     scene.alternate_port = 3479;
-    scene.loss = 0.05;
+    scene.loss = 0.1;
 
     const BehaviourReport report = Simulation(seed, scene).run();
 
