@@ -18,6 +18,9 @@ if [ "$(dpkg --print-architecture)" = amd64 ]; then build_packages+=(libipsec-mb
 lab_purpose="run whole programs in network namespaces (tests, demo, benchmarks)"
 lab_packages=(iproute2 util-linux python3 python3-pytest openssh-client curl)
 unpacked_packages=(nftables iperf3 openssh-server lighttpd coturn stun-client)
+unpacked_programs=(
+  nft iperf3 sshd lighttpd turnserver turnutils_stunclient turnutils_natdiscovery stun
+)
 
 lint_purpose="check layout and code a second time, with clang"
 lint_packages=(git clang-14 clang-tidy-14 clang-format-14)

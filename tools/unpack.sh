@@ -8,7 +8,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${OPENP2P_TOOLS_ROOT:-$PWD/build/tools-root}
 stamp=$target/.unpacked
 wanted="$target ${unpacked_packages[*]}"
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
+
+# Whether the last unpacking was of the same packages, and nothing it relied on has gone since.
+is_complete() {
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] || return 1
+  local program
+  for program in "${unpacked_programs[@]}"; do
+    PATH=$target/run:$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || return 1
+  done
+}
+if is_complete; then exit 0; fi
 
 echo "unpacking into ${target#"$PWD"/}: ${unpacked_packages[*]} (servers that tests start; not installed)"
 mkdir -p "$(dirname "$target")"
