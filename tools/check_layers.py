@@ -43,8 +43,16 @@ HOMES = (
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 
+# What only tests use, beside what it tests: x_test.cc, test_x.h, simulated_x.h.
+_TEST_NAME = re.compile(r"(?:test|simulated)_\w+\.(?:h|cc)$|\w+_test\.cc$")
+
+
 def is_test(path):
-    return path.startswith(("test/", "sim/", "fuzz/", "bench/")) or path.endswith("_test.cc")
+    return path.startswith(("test/", "sim/", "fuzz/", "bench/")) or is_test_name(path)
+
+
+def is_test_name(path):
+    return _TEST_NAME.match(path.rsplit("/", 1)[-1]) is not None
 
 
 def check_ours(path, included):
@@ -54,6 +62,8 @@ def check_ours(path, included):
         return f"{folder} has no place in the layers: give it one in tools/check_layers.py"
     if "/" not in included:
         return f'include "{folder}/{included}": names start at src/'
+    if is_test_name(included) and not is_test(path):
+        return f"{included} is for tests"
     if target in OUTSIDE:
         return None if is_test(path) else f"{folder} includes {target}, which only tests may"
     if target not in RANK:

@@ -53,13 +53,23 @@ def closing(text, opening):
     return len(text)
 
 
+def is_excused(lines, line, check_name):
+    """Whether the line, or the one before it, says `NOLINT(check_x): why`."""
+    pattern = re.compile(rf"NOLINT\({check_name}\): \w+")
+    return any(pattern.search(text) for text in lines[max(line - 2, 0) : line])
+
+
 def main(check, paths=None):
     """Runs check(path, text) over the files; it yields (line, message). Returns the exit code."""
+    name = pathlib.Path(sys.argv[0]).stem
     paths = [pathlib.Path(word).resolve() for word in (paths or sys.argv[1:])] or source_files()
     findings = 0
     for path in paths:
         relative = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        for line, message in check(relative, path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        for line, message in check(relative, text):
+            if is_excused(text.splitlines(), line, name):
+                continue
             print(f"{relative}:{line}: {message}")
             findings += 1
     print(f"{len(paths)} files, {findings} findings")
