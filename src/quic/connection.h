@@ -49,6 +49,8 @@ struct ConnectionConfig {
   Duration handshake_timeout = std::chrono::seconds(10);
   Duration keep_alive = std::chrono::seconds(20);
   Duration initial_rtt = std::chrono::milliseconds(100);  ///< Signalling gives a better estimate.
+  /// How much the peer may have on its way, and again how much may wait here for slow readers
+  /// before they slow the whole connection and not only their own streams.
   std::uint64_t connection_window_bytes = 32 << 20;
   std::uint64_t stream_window_bytes = 16 << 20;
   std::size_t send_ring_bytes = 1 << 20;  ///< Per stream; memory is taken as it is used.

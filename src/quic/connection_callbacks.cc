@@ -35,13 +35,10 @@ int acked_stream_data_offset(ngtcp2_conn*, std::int64_t, std::uint64_t offset, s
 
 int stream_reset(ngtcp2_conn*, std::int64_t, std::uint64_t, std::uint64_t code, void* user_data,
                  void* stream_user_data) noexcept {
-  connection(user_data).on_stream_reset(stream(stream_user_data), code);
-  return 0;
-}
-
-int stream_stop_sending(ngtcp2_conn*, std::int64_t, std::uint64_t code, void* user_data,
-                        void* stream_user_data) noexcept {
-  connection(user_data).on_stream_stopped(stream(stream_user_data), code);
+  // A stream that was reset before anything else of it came is never opened here.
+  if (stream_user_data != nullptr) {
+    connection(user_data).on_stream_reset(stream(stream_user_data), code);
+  }
   return 0;
 }
 
@@ -106,7 +103,6 @@ ngtcp2_callbacks make_callbacks(bool is_server) {
   table.recv_stream_data = recv_stream_data;
   table.acked_stream_data_offset = acked_stream_data_offset;
   table.stream_reset = stream_reset;
-  table.stream_stop_sending = stream_stop_sending;
   table.stream_close = stream_close;
   table.extend_max_stream_data = extend_max_stream_data;
   table.recv_stateless_reset = recv_stateless_reset;

@@ -222,6 +222,7 @@ void ConnectionImpl::on_datagram(ByteView datagram, TimePoint now) {
   const ngtcp2_pkt_info info{};
   const int error =
       ngtcp2_conn_read_pkt(conn(), &constant.path, &info, as_u8(datagram), datagram.size(), ts);
+  tell_stops();
   if (error != 0) return on_library_error(error);
   if (!credit_queue_.empty() && ngtcp2_conn_get_max_data_left(conn()) > 0) {
     ready_.splice(ready_.end(), credit_queue_);
@@ -231,6 +232,7 @@ void ConnectionImpl::on_datagram(ByteView datagram, TimePoint now) {
 void ConnectionImpl::on_timeout(TimePoint now) {
   const ngtcp2_tstamp ts = advance(now);
   if (state_ == State::kOpen) {
+    if (paced_until_ <= ts) paced_until_ = UINT64_MAX;
     if (ngtcp2_conn_get_expiry(conn()) > ts) return;
     if (const int error = ngtcp2_conn_handle_expiry(conn(), ts); error != 0) {
       on_library_error(error);
@@ -243,8 +245,9 @@ void ConnectionImpl::on_timeout(TimePoint now) {
 
 std::optional<TimePoint> ConnectionImpl::next_timeout() const {
   if (state_ == State::kDone) return std::nullopt;
-  const ngtcp2_tstamp expiry =
-      state_ == State::kOpen ? ngtcp2_conn_get_expiry(conn()) : close_deadline_;
+  const ngtcp2_tstamp expiry = state_ == State::kOpen
+                                   ? std::min(ngtcp2_conn_get_expiry(conn()), paced_until_)
+                                   : close_deadline_;
   if (expiry == UINT64_MAX) return std::nullopt;
   const ngtcp2_tstamp at = std::max(expiry + kExpirySlack, kTimeBase);
   return TimePoint(Duration(static_cast<Duration::rep>(at - kTimeBase)));

@@ -6,8 +6,10 @@
 #include <deque>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "quic/connection.h"
+#include "quic/frame_scan.h"
 #include "quic/retry_token.h"
 #include "quic/stream.h"
 #include "quic/tls_session.h"
@@ -85,9 +87,10 @@ class ConnectionImpl {
   void on_stream_data(Stream& stream, ByteView data, bool is_end);
   void on_stream_acknowledged(Stream& stream, std::uint64_t offset);
   void on_stream_reset(Stream& stream, std::uint64_t code);
-  void on_stream_stopped(Stream& stream, std::uint64_t code);
   void on_stream_closed(Stream& stream);
   void on_stream_credit(Stream& stream);
+  void on_packet_sealed() { ++packets_sealed_; }
+  void on_packet_opened(ByteView payload);
   void on_stateless_reset() { was_reset_ = true; }
   void make_connection_id(ngtcp2_cid& id, std::span<std::byte, kResetTokenSize> reset_token);
   void note_connection_id(const ngtcp2_cid& id, bool is_added);
@@ -130,11 +133,13 @@ class ConnectionImpl {
   void block(Stream& stream);
   void apply_commands();
   void apply_commands(Stream& stream);
-  static std::size_t paced_burst_bytes(const ngtcp2_conn_stat& stat, std::size_t datagram_bytes);
-  void finish_pacing(bool is_paced, ngtcp2_tstamp ts);
+  void finish_pacing(const ngtcp2_conn_stat& stat, std::size_t bytes, ngtcp2_tstamp ts);
   void update_key_if_due(ngtcp2_tstamp ts);
 
   // Streams.
+  void tell_stops();
+  void count_received(std::size_t bytes);
+  void on_stream_stopped(Stream& stream, std::uint64_t code);
   Stream* find(StreamId id);
   Stream& add_stream(StreamId id, bool is_local);
   void make_ready(Stream& stream);
@@ -159,17 +164,23 @@ class ConnectionImpl {
   bool was_refused_by_us_ = false;
   bool was_reset_ = false;
   std::uint64_t packets_opened_ = 0;
-  std::uint64_t packets_sealed_ = 0;            // With all 1-RTT keys.
+  std::uint64_t packets_sealed_ = 0;            // With all keys.
   std::uint64_t packets_sealed_at_update_ = 0;  // When the present key came.
   std::uint64_t key_update_tried_at_ = 0;
+  bool is_key_update_wanted_ = false;
 
   SendBudget send_budget_;
   std::unordered_map<StreamId, std::unique_ptr<Stream>> streams_;
   SendList ready_;         // Round-robin.
   SendList credit_queue_;  // Wait for the peer's connection-level credit.
   CommandList commands_;
-  std::uint64_t connection_credit_ = 0;  // Consumed bytes that the peer has not been told of.
+  std::vector<FrameScan::StopSending> stops_;  // Of the datagram that is being read.
+  std::uint64_t unconsumed_ = 0;               // Bytes of all streams that wait for their readers.
+  std::uint64_t credit_withheld_ = 0;    // Of these, bytes without credit for the connection yet.
+  std::uint64_t connection_credit_ = 0;  // Credit that the peer has not been told of.
   std::size_t streams_to_allow_ = 0;     // Peer's streams that ended, likewise.
+
+  ngtcp2_tstamp paced_until_ = UINT64_MAX;  // UINT64_MAX: may send.
 
   std::deque<Connection::IdChange> id_changes_;
 

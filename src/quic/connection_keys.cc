@@ -11,10 +11,10 @@ namespace openp2p::quic {
 namespace {
 
 /// What ngtcp2 holds as a key's native handle. Its callbacks are given nothing else, so each key
-/// knows what it counts.
+/// knows its connection.
 struct AeadHandle {
   std::unique_ptr<AeadKey> key;
-  std::uint64_t* packets;
+  ConnectionImpl* connection;
 };
 
 // Initial keys are made by the library and protect nothing from anyone (RFC 9001 section 5.2); they
@@ -43,9 +43,9 @@ MutableByteView view(std::uint8_t* data, std::size_t size) {
 }
 
 void* make_aead_handle(const PacketProtection& protection, AeadAlgorithm algorithm, ByteView key,
-                       std::uint64_t* packets) {
+                       ConnectionImpl* connection) {
   return mark(std::make_unique<AeadHandle>(
-      AeadHandle{.key = protection.make_aead(algorithm, key), .packets = packets}));
+      AeadHandle{.key = protection.make_aead(algorithm, key), .connection = connection}));
 }
 
 int seal(std::uint8_t* dest, const ngtcp2_crypto_aead* aead, const ngtcp2_crypto_aead_ctx* context,
@@ -58,7 +58,7 @@ int seal(std::uint8_t* dest, const ngtcp2_crypto_aead* aead, const ngtcp2_crypto
   const auto* const handle = unmark<AeadHandle>(context->native_handle);
   handle->key->seal(view(nonce, nonce_size).first<kAeadNonceSize>(), view(aad, aad_size),
                     view(plain, plain_size), view(dest, plain_size + kAeadTagSize));
-  ++*handle->packets;
+  handle->connection->on_packet_sealed();
   return 0;
 }
 
@@ -75,7 +75,7 @@ int open(std::uint8_t* dest, const ngtcp2_crypto_aead* aead, const ngtcp2_crypto
       handle->key->open(view(nonce, nonce_size).first<kAeadNonceSize>(), view(aad, aad_size),
                         view(sealed, sealed_size), view(dest, sealed_size - kAeadTagSize));
   if (!is_authentic) return NGTCP2_ERR_DECRYPT;
-  ++*handle->packets;
+  handle->connection->on_packet_opened(view(dest, sealed_size - kAeadTagSize));
   return 0;
 }
 
@@ -181,8 +181,8 @@ bool ConnectionImpl::install_secrets(ngtcp2_crypto_level level, ByteView receive
 bool ConnectionImpl::install_key(ngtcp2_crypto_level level, bool is_send, ByteView secret) {
   const AeadAlgorithm algorithm = negotiated_aead(tls_->handle());
   const PacketKeys keys(algorithm, secret);
-  const ngtcp2_crypto_aead_ctx aead{make_aead_handle(
-      shared_.protection, algorithm, keys.key(), is_send ? &packets_sealed_ : &packets_opened_)};
+  const ngtcp2_crypto_aead_ctx aead{
+      make_aead_handle(shared_.protection, algorithm, keys.key(), this)};
   const ngtcp2_crypto_cipher_ctx header{
       mark(shared_.protection.make_header(algorithm, keys.header()))};
   const std::uint8_t* const iv = as_u8(ByteView(keys.iv));
@@ -211,29 +211,30 @@ bool ConnectionImpl::update_keys(std::span<std::byte> receive_secret,
   expand_label(algorithm, old_send_secret, "quic ku", send_secret);
   const PacketKeys receive(algorithm, receive_secret);
   const PacketKeys send(algorithm, send_secret);
-  receive_key.native_handle =
-      make_aead_handle(shared_.protection, algorithm, receive.key(), &packets_opened_);
-  send_key.native_handle =
-      make_aead_handle(shared_.protection, algorithm, send.key(), &packets_sealed_);
+  receive_key.native_handle = make_aead_handle(shared_.protection, algorithm, receive.key(), this);
+  send_key.native_handle = make_aead_handle(shared_.protection, algorithm, send.key(), this);
   std::memcpy(receive_iv, receive.iv.data(), receive.iv.size());
   std::memcpy(send_iv, send.iv.data(), send.iv.size());
   return true;
 }
 
 void ConnectionImpl::update_key_if_due(ngtcp2_tstamp ts) {
-  if (packets_sealed_ - packets_sealed_at_update_ < config_.packets_per_key_max) return;
-  // The library refuses while the last update is not confirmed: ask again, but not for each packet.
-  static constexpr std::uint64_t kPacketsBetweenTries = 64;
-  if (packets_sealed_ - key_update_tried_at_ < kPacketsBetweenTries) return;
+  const std::uint64_t sealed = packets_sealed_ - packets_sealed_at_update_;
+  if (!is_key_update_wanted_ && sealed < config_.packets_per_key_max) return;
+  // The library refuses while the last update is not confirmed (RFC 9001 section 6.1), and needs a
+  // packet or two to make the next keys: ask again, but not for each packet.
+  static constexpr std::uint64_t kPacketsBetweenTries = 8;
+  if (packets_sealed_ < key_update_tried_at_ + kPacketsBetweenTries && !is_key_update_wanted_)
+    return;
   key_update_tried_at_ = packets_sealed_;
   if (!peer_ || ngtcp2_conn_initiate_key_update(conn(), ts) != 0) return;
   packets_sealed_at_update_ = packets_sealed_;
+  is_key_update_wanted_ = false;
 }
 
 void ConnectionImpl::initiate_key_update(TimePoint now) {
-  const ngtcp2_tstamp ts = advance(now);
-  if (is_closed() || !peer_) return;
-  if (ngtcp2_conn_initiate_key_update(conn(), ts) == 0) packets_sealed_at_update_ = packets_sealed_;
+  advance(now);
+  is_key_update_wanted_ = true;
 }
 
 }  // namespace openp2p::quic

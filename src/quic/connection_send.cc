@@ -19,12 +19,31 @@ constexpr std::size_t kSegmentSlackBytes = 16;
 constexpr int kStreamsPerPacketMax = 64;
 
 /// Below this round-trip time a whole window is shorter than what a timer can space out, and the
-/// path is a LAN whose queues take the burst.
+/// path is a LAN whose queues take the burst: there, spacing costs half of the speed and gains
+/// nothing.
 constexpr ngtcp2_duration kPacedRttMin = 2 * NGTCP2_MILLISECONDS;
 
-/// A paced burst is what the rate sends in a millisecond, which is as fine as ngtcp2's pacer is.
-constexpr double kPacedBurstSeconds = 0.001;
-constexpr std::size_t kPacedBurstDatagramsMin = 4;
+/// A paced burst is what the rate sends in a millisecond, as fine as timers are; but no less than
+/// an initial window, which RFC 9002 section 7.7 lets anyone send at once.
+constexpr double kPacedBurstSpan = NGTCP2_MILLISECONDS;
+constexpr std::size_t kPacedBurstDatagramsMin = 10;
+
+/// ngtcp2's pacer lets packets go this long before their time, and so would let all go at once: it
+/// is told a time that is later by as much.
+constexpr ngtcp2_duration kPacerLeniency = NGTCP2_MILLISECONDS;
+
+/// Bytes a nanosecond: the window in a round trip, and a quarter more, so that pacing never starves
+/// it (RFC 9002 section 7.7). The same as ngtcp2's own.
+double pacing_rate(const ngtcp2_conn_stat& stat) {
+  return 1.25 * static_cast<double>(stat.cwnd) / static_cast<double>(stat.smoothed_rtt);
+}
+
+bool is_paced(const ngtcp2_conn_stat& stat) { return stat.smoothed_rtt >= kPacedRttMin; }
+
+std::size_t paced_burst_bytes(const ngtcp2_conn_stat& stat, std::size_t datagram_bytes) {
+  const auto bytes = static_cast<std::size_t>(pacing_rate(stat) * kPacedBurstSpan);
+  return std::max(bytes, kPacedBurstDatagramsMin * datagram_bytes);
+}
 
 }  // namespace
 
@@ -50,9 +69,9 @@ Burst ConnectionImpl::poll_burst(MutableByteView out, std::size_t datagram_bytes
 Burst ConnectionImpl::fill_burst(MutableByteView out, std::size_t datagram_bytes,
                                  ngtcp2_tstamp ts) {
   const ngtcp2_conn_stat stat = statistics();
-  const bool is_paced = stat.smoothed_rtt >= kPacedRttMin;
+  if (paced_until_ <= ts) paced_until_ = UINT64_MAX;
   std::size_t limit = std::min(out.size(), kBurstBytesMax);
-  if (is_paced) limit = std::min(limit, paced_burst_bytes(stat, datagram_bytes));
+  if (is_paced(stat)) limit = std::min(limit, paced_burst_bytes(stat, datagram_bytes));
   std::size_t segment = std::min({datagram_bytes, config_.datagram_bytes_max, limit});
   const std::size_t full = segment;
 
@@ -70,24 +89,22 @@ Burst ConnectionImpl::fill_burst(MutableByteView out, std::size_t datagram_bytes
     }
     if (bytes < segment) break;
   }
-  if (state_ == State::kOpen && burst.bytes > 0) finish_pacing(is_paced, ts);
+  if (state_ == State::kOpen && burst.bytes > 0) finish_pacing(stat, burst.bytes, ts);
   return burst;
 }
 
-std::size_t ConnectionImpl::paced_burst_bytes(const ngtcp2_conn_stat& stat,
-                                              std::size_t datagram_bytes) {
-  const double bytes_per_second =
-      static_cast<double>(stat.cwnd) / static_cast<double>(stat.smoothed_rtt) * NGTCP2_SECONDS;
-  const auto bytes = static_cast<std::size_t>(bytes_per_second * kPacedBurstSeconds);
-  return std::max(bytes, kPacedBurstDatagramsMin * datagram_bytes);
-}
-
-/// ngtcp2 sends nothing more until what was written since the last such call has had its time at
-/// the congestion controller's rate. On a LAN that is undone at once, with only the count of bytes
-/// reset: there, spacing bursts costs half of the speed and gains nothing.
-void ConnectionImpl::finish_pacing(bool is_paced, ngtcp2_tstamp ts) {
+/// ngtcp2 sends nothing more until what was written has had its time at the controller's rate. On a
+/// LAN that is undone at once, with only its count of bytes reset.
+void ConnectionImpl::finish_pacing(const ngtcp2_conn_stat& stat, std::size_t bytes,
+                                   ngtcp2_tstamp ts) {
+  if (is_paced(stat)) {
+    ngtcp2_conn_update_pkt_tx_time(conn(), ts + kPacerLeniency);
+    paced_until_ =
+        ts + static_cast<ngtcp2_duration>(static_cast<double>(bytes) / pacing_rate(stat));
+    return;
+  }
   ngtcp2_conn_update_pkt_tx_time(conn(), ts);
-  if (is_paced) return;
+  paced_until_ = UINT64_MAX;
   if (const int error = ngtcp2_conn_handle_expiry(conn(), ts); error != 0) on_library_error(error);
 }
 

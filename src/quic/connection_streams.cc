@@ -102,8 +102,11 @@ void ConnectionImpl::consume(StreamId id, std::size_t bytes) {
   if (counted == 0) return;
   stream->consumed += counted;
   stream->credit_waiting += counted;
-  connection_credit_ += counted;
   note_command(*stream);
+  unconsumed_ -= counted;
+  const std::uint64_t paid = std::min(counted, credit_withheld_);
+  credit_withheld_ -= paid;
+  connection_credit_ += paid;
 }
 
 void ConnectionImpl::give_back_all(Stream& stream) {
@@ -116,8 +119,21 @@ void ConnectionImpl::on_stream_opened(std::int64_t number) {
   if (!is_closed()) handler_.on_stream_opened(stream.id);
 }
 
+/// The connection's credit is given back on arrival, not on consumption: a stream that nobody reads
+/// is held by its own credit, and must not hold the others. Only when too much waits here
+/// altogether is credit withheld until readers catch up.
+void ConnectionImpl::count_received(std::size_t bytes) {
+  unconsumed_ += bytes;
+  if (unconsumed_ <= config_.connection_window_bytes) {
+    connection_credit_ += bytes;
+  } else {
+    credit_withheld_ += bytes;
+  }
+}
+
 void ConnectionImpl::on_stream_data(Stream& stream, ByteView data, bool is_end) {
   stream.received += data.size();
+  count_received(data.size());
   if (is_closed()) return;
   if (stream.is_receive_ended) return give_back_all(stream);
   handler_.on_stream_data(stream.id, data, is_end);
@@ -137,6 +153,21 @@ void ConnectionImpl::on_stream_reset(Stream& stream, std::uint64_t code) {
   stream.is_receive_ended = true;
   give_back_all(stream);
   if (!was_known && !is_closed()) handler_.on_stream_reset(stream.id, code);
+}
+
+void ConnectionImpl::on_packet_opened(ByteView payload) {
+  ++packets_opened_;
+  FrameScan scan(payload);
+  while (const auto stop = scan.next()) stops_.push_back(*stop);
+}
+
+/// After the library has read the datagram: it may have opened the stream only by this frame.
+void ConnectionImpl::tell_stops() {
+  for (const FrameScan::StopSending& stop : stops_) {
+    Stream* const stream = find(StreamId(stop.stream));
+    if (stream != nullptr && !stream->is_closed) on_stream_stopped(*stream, stop.code);
+  }
+  stops_.clear();
 }
 
 void ConnectionImpl::on_stream_stopped(Stream& stream, std::uint64_t code) {

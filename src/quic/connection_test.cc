@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "quic/test_pair.h"
 
 namespace openp2p::quic {
@@ -18,34 +20,6 @@ class ConnectionTest : public testing::TestWithParam<Backend> {
   std::unique_ptr<PacketProtection> protection;
 };
 
-Bytes patterned(std::uint64_t seed, std::size_t size) {
-  Bytes data(size);
-  for (std::size_t i = 0; i < size; ++i) data[i] = pattern(seed, i);
-  return data;
-}
-
-/// Writes all of `data` to a stream as room comes, then finishes it.
-class Sender {
- public:
-  Sender(Party& party, StreamId id, Bytes data) : party_(party), id_(id), data_(std::move(data)) {}
-  void push() {
-    if (is_done_) return;
-    sent_ += party_.connection->write(id_, ByteView(data_).subspan(sent_));
-    if (sent_ < data_.size()) return;
-    party_.connection->finish(id_);
-    is_done_ = true;
-  }
-  StreamId id() const { return id_; }
-  const Bytes& data() const { return data_; }
-
- private:
-  Party& party_;
-  StreamId id_;
-  Bytes data_;
-  std::size_t sent_ = 0;
-  bool is_done_ = false;
-};
-
 TEST_P(ConnectionTest, HandshakeProvesBothKeys) {
   Pair pair(*protection);
 
@@ -59,39 +33,261 @@ TEST_P(ConnectionTest, HandshakeProvesBothKeys) {
   EXPECT_EQ(pair.now.time_since_epoch(), 30ms);  // One and a half round trips.
 }
 
-TEST_P(ConnectionTest, CarriesStreamsBothWaysOverABadNetwork) {
-  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
-    SCOPED_TRACE(seed);
-    Pair pair(*protection, seed);
-    pair.rules = {.loss = 0.1, .duplication = 0.05, .reordering = 0.3};
-    ASSERT_TRUE(pair.connect());
-    std::vector<std::unique_ptr<Sender>> senders;
-    for (Party* party : {&pair.client, &pair.server}) {
-      for (std::uint64_t i = 0; i < 3; ++i) {
-        const auto id = party->connection->open_stream();
-        ASSERT_TRUE(id.has_value());
-        senders.push_back(std::make_unique<Sender>(*party, *id, patterned(i, 40'000 + i * 70'000)));
-        senders.back()->push();
-      }
-      party->when_writable = [&senders](StreamId id) {
-        for (auto& sender : senders) {
-          if (sender->id() == id) sender->push();
-        }
-      };
-      party->when_data = [party](StreamId id, ByteView, bool is_end) {
-        if (is_end) party->connection->finish(id);
-      };
-    }
+TEST_P(ConnectionTest, ClientRefusesAnUnexpectedServer) {
+  Pair pair(*protection);
+  pair.client.expected = identity_of(9).id();
 
-    const bool done = pair.run(
-        120s, [&] { return pair.client.closed_streams == 6 && pair.server.closed_streams == 6; });
+  EXPECT_FALSE(pair.connect());
 
-    ASSERT_TRUE(done);
-    for (std::size_t i = 0; i < senders.size(); ++i) {
-      Party& receiver = i < 3 ? pair.server : pair.client;
-      EXPECT_TRUE(receiver.streams[senders[i]->id()].data == senders[i]->data());
+  ASSERT_TRUE(pair.client.closed && pair.server.closed);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kRefused);
+  EXPECT_EQ(pair.server.closed->kind, CloseReason::Kind::kRefused);
+  EXPECT_EQ(pair.client.asked_about, pair.server.identity.id());
+  EXPECT_FALSE(pair.client.authenticated_peer);
+  EXPECT_FALSE(pair.server.authenticated_peer);
+}
+
+TEST_P(ConnectionTest, ServerRefusesAnUnknownClient) {
+  Pair pair(*protection);
+  pair.server.expected = identity_of(9).id();
+
+  EXPECT_FALSE(pair.connect());
+
+  ASSERT_TRUE(pair.client.closed && pair.server.closed);
+  EXPECT_EQ(pair.server.closed->kind, CloseReason::Kind::kRefused);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kRefused);
+  EXPECT_EQ(pair.server.asked_about, pair.client.identity.id());
+  EXPECT_FALSE(pair.server.authenticated_peer);
+}
+
+TEST_P(ConnectionTest, RefusesAnotherProtocolVersion) {
+  Pair pair(*protection);
+  pair.client.config.alpn = "openp2p/2";
+
+  EXPECT_FALSE(pair.connect());
+
+  ASSERT_TRUE(pair.client.closed && pair.server.closed);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kRefused);
+  EXPECT_EQ(pair.server.closed->kind, CloseReason::Kind::kRefused);
+  EXPECT_EQ(pair.server.closed->text, "the peer speaks another protocol version");
+}
+
+TEST_P(ConnectionTest, ExportsEqualKeysBoundToLabelAndContext) {
+  Pair pair(*protection);
+  ASSERT_TRUE(pair.connect());
+  const auto key = [](Party& party, std::string_view label, std::string_view context) {
+    Bytes out(32);
+    party.connection->export_key(label, as_bytes(context), out);
+    return to_hex(out);
+  };
+
+  EXPECT_EQ(key(pair.client, "EXPORTER-a", "c"), key(pair.server, "EXPORTER-a", "c"));
+  EXPECT_NE(key(pair.client, "EXPORTER-a", "c"), key(pair.client, "EXPORTER-b", "c"));
+  EXPECT_NE(key(pair.client, "EXPORTER-a", "c"), key(pair.client, "EXPORTER-a", "d"));
+}
+
+TEST_P(ConnectionTest, GivesUpAHandshakeThatNobodyAnswers) {
+  Pair pair(*protection);
+  pair.rules.loss = 1;
+  pair.dial();
+
+  pair.run(60s, [&] { return pair.client.closed.has_value(); });
+
+  ASSERT_TRUE(pair.client.closed);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kHandshakeTimeout);
+  EXPECT_GE(pair.now.time_since_epoch(), 10s);
+  EXPECT_LT(pair.now.time_since_epoch(), 11s);
+  EXPECT_FALSE(pair.client.connection->next_timeout());
+}
+
+TEST_P(ConnectionTest, EndsWhenNothingIsHeard) {
+  Pair pair(*protection);
+  ASSERT_TRUE(pair.connect());
+  pair.rules.loss = 1;
+
+  pair.run(300s, [&] { return pair.client.closed && pair.server.closed; });
+
+  ASSERT_TRUE(pair.client.closed && pair.server.closed);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kIdle);
+  EXPECT_EQ(pair.server.closed->kind, CloseReason::Kind::kIdle);
+  EXPECT_LT(pair.now.time_since_epoch(), 100s);
+}
+
+TEST_P(ConnectionTest, StaysAliveWhileIdle) {
+  Pair pair(*protection);
+  ASSERT_TRUE(pair.connect());
+  const std::size_t before = pair.datagrams;
+
+  pair.run(600s);
+
+  EXPECT_FALSE(pair.client.closed);
+  EXPECT_FALSE(pair.server.closed);
+  EXPECT_LT(pair.datagrams - before, 200u);  // One exchange each 20 s, not a busy loop.
+}
+
+TEST_P(ConnectionTest, TellsThePeerWhyItCloses) {
+  Pair pair(*protection);
+  ASSERT_TRUE(pair.connect());
+
+  pair.server.connection->close(77, "no \x1b[31mspace", pair.now);
+  EXPECT_TRUE(pair.server.connection->is_closed());
+  pair.run(10s);
+
+  ASSERT_TRUE(pair.client.closed && pair.server.closed);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kPeer);
+  EXPECT_EQ(pair.client.closed->code, 77u);
+  EXPECT_EQ(pair.client.closed->text, "no ?[31mspace");
+  EXPECT_EQ(pair.server.closed->kind, CloseReason::Kind::kLocal);
+  EXPECT_FALSE(pair.client.connection->next_timeout());
+  EXPECT_FALSE(pair.server.connection->next_timeout());
+}
+
+TEST_P(ConnectionTest, RepeatsItsCloseEverMoreRarely) {
+  Pair pair(*protection);
+  ASSERT_TRUE(pair.connect());
+  pair.keeps_datagrams = true;
+  const auto id = pair.client.connection->open_stream();
+  pair.client.connection->write(*id, as_bytes("hello"));
+  pair.run(5ms);
+  ASSERT_FALSE(pair.kept.empty());
+  const Bytes late = pair.kept.front().second;
+  pair.server.connection->close(1, "", pair.now);
+  Bytes buffer(2000);
+  std::size_t answers = 0;
+
+  for (int i = 0; i < 1000; ++i) {
+    if (pair.server.connection->poll_burst(buffer, 1350, pair.now).bytes > 0) ++answers;
+    pair.server.connection->on_datagram(late, pair.now);
+  }
+
+  EXPECT_GT(answers, 3u);
+  EXPECT_LE(answers, 11u);
+}
+
+TEST_P(ConnectionTest, BelievesAStatelessReset) {
+  Pair pair(*protection);
+  ASSERT_TRUE(pair.connect());
+  pair.run(1s);
+  pair.keeps_datagrams = true;
+  pair.server.connection.reset();  // It restarts with the same identity.
+  Party restarted(2, *protection);
+  const auto id = pair.client.connection->open_stream();
+  pair.client.connection->write(*id, Bytes(100));
+  Bytes buffer(2000);
+  const Burst burst = pair.client.connection->poll_burst(buffer, 1350, pair.now);
+  ASSERT_GT(burst.bytes, 0u);
+
+  Bytes answer(1200);
+  answer.resize(
+      restarted.factory.write_stateless_reset(ByteView(buffer).first(burst.bytes), answer));
+  ASSERT_GT(answer.size(), 0u);
+  EXPECT_LT(answer.size(), burst.bytes);
+  pair.inject(pair.client, answer);
+
+  ASSERT_TRUE(pair.client.closed);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kProtocol);
+}
+
+TEST_P(ConnectionTest, RetryProvesTheClientsAddress) {
+  Pair pair(*protection);
+  pair.token_required = true;
+
+  ASSERT_TRUE(pair.connect());
+
+  EXPECT_EQ(pair.now.time_since_epoch(), 50ms);  // One round trip more.
+}
+
+TEST_P(ConnectionTest, RefusesForeignOldAndMissingTokens) {
+  Pair pair(*protection);
+  pair.token_required = true;
+  pair.keeps_datagrams = true;
+  ASSERT_TRUE(pair.connect());
+  Bytes with_token, without_token;
+  for (const auto& [to_server, datagram] : pair.kept) {
+    const auto initial = ConnectionFactory::inspect(datagram);
+    if (!to_server || initial.kind != ConnectionFactory::InitialKind::kAccept) continue;
+    Bytes& first = initial.has_token ? with_token : without_token;
+    if (first.empty()) first = datagram;
+  }
+  ASSERT_FALSE(with_token.empty());
+  ASSERT_FALSE(without_token.empty());
+  Party& server = pair.server;
+  const auto accept = [&](const Bytes& datagram, std::string_view client, TimePoint now) {
+    return server.factory.accept(datagram, as_bytes(client), /*token_required=*/true, {}, server,
+                                 server, now) != nullptr;
+  };
+
+  EXPECT_TRUE(accept(with_token, "192.0.2.1:7", pair.now));
+  EXPECT_FALSE(accept(with_token, "192.0.2.1:8", pair.now));
+  EXPECT_FALSE(accept(with_token, "192.0.2.1:7", pair.now + 11s));
+  EXPECT_FALSE(accept(without_token, "192.0.2.1:7", pair.now));
+}
+
+TEST_P(ConnectionTest, NegotiatesNoOtherVersion) {
+  Pair pair(*protection);
+  pair.dial();
+  Bytes first(1350);
+  first.resize(pair.client.connection->poll_burst(first, 1350, pair.now).bytes);
+  Bytes other = first;
+  other[1] = std::byte{0x1a};
+  Bytes answer(1200);
+
+  EXPECT_EQ(ConnectionFactory::inspect(other).kind,
+            ConnectionFactory::InitialKind::kVersionNegotiation);
+  answer.resize(pair.server.factory.write_version_negotiation(other, answer));
+  ASSERT_GT(answer.size(), 0u);
+  EXPECT_EQ(pair.server.factory.write_version_negotiation(answer, other), 0u);  // No loop.
+  // A negotiation that offers the version in use must be ignored (RFC 9000 section 6.2).
+  pair.inject(pair.client, answer);
+  EXPECT_FALSE(pair.client.closed);
+  answer[answer.size() - 1] = std::byte{0x7f};
+  pair.inject(pair.client, answer);
+
+  ASSERT_TRUE(pair.client.closed);
+  EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kRefused);
+}
+
+TEST_P(ConnectionTest, ReportsEveryIdThatDatagramsCarry) {
+  Pair pair(*protection);
+  pair.keeps_datagrams = true;
+  ASSERT_TRUE(pair.connect());
+  pair.run(5s);
+  std::array<std::set<Connection::ConnectionId>, 2> known;
+  for (Party* party : {&pair.client, &pair.server}) {
+    while (const auto change = party->connection->poll_id_change()) {
+      if (change->is_added) known[party == &pair.server].insert(change->id);
     }
   }
+  for (const auto& [to_server, datagram] : pair.kept) {
+    const auto id = destination_id(datagram);
+    ASSERT_TRUE(id);
+    EXPECT_TRUE(known[to_server].contains(*id));
+  }
+}
+
+TEST_P(ConnectionTest, DialsTheIdThatWasAskedFor) {
+  Pair pair(*protection);
+  pair.client.config.initial_destination = 0x0102030405060708;
+  pair.keeps_datagrams = true;
+
+  ASSERT_TRUE(pair.connect());
+
+  EXPECT_EQ(destination_id(pair.kept.front().second), 0x0102030405060708u);
+}
+
+TEST_P(ConnectionTest, GivesTheSamePacketTimesForTheSameSeed) {
+  const auto trace = [&] {
+    Pair pair(*protection, 5);
+    pair.rules = {.loss = 0.1, .reordering = 0.2};
+    EXPECT_TRUE(pair.connect());
+    const auto id = pair.client.connection->open_stream();
+    Sender sender(pair.client, *id, patterned(1, 300'000));
+    sender.push();
+    pair.run(60s, [&] { return pair.server.streams[*id].is_end; });
+    return std::pair(pair.now, pair.datagrams);
+  };
+
+  EXPECT_EQ(trace(), trace());
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, ConnectionTest,

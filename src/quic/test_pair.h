@@ -38,6 +38,12 @@ inline std::byte pattern(std::uint64_t seed, std::uint64_t offset) {
   return static_cast<std::byte>((offset * 31 + (offset >> 8) * 7 + seed * 131) & 0xff);
 }
 
+inline Bytes patterned(std::uint64_t seed, std::size_t size) {
+  Bytes data(size);
+  for (std::size_t i = 0; i < size; ++i) data[i] = pattern(seed, i);
+  return data;
+}
+
 /// One party: its identity, its connection, and a record of everything that it was told.
 class Party final : public ConnectionHandler, public PeerVerifier {
  public:
@@ -124,6 +130,29 @@ class Party final : public ConnectionHandler, public PeerVerifier {
   std::function<void(StreamId, ByteView, bool)> when_data;
 };
 
+/// Writes all of `data` to a stream as room comes, then finishes it. Call push() when writable.
+class Sender {
+ public:
+  Sender(Party& party, StreamId id, Bytes data) : party_(party), id_(id), data_(std::move(data)) {}
+  void push() {
+    if (is_done_) return;
+    sent_ += party_.connection->write(id_, ByteView(data_).subspan(sent_));
+    if (sent_ < data_.size()) return;
+    party_.connection->finish(id_);
+    is_done_ = true;
+  }
+  StreamId id() const { return id_; }
+  const Bytes& data() const { return data_; }
+  std::size_t sent() const { return sent_; }
+
+ private:
+  Party& party_;
+  StreamId id_;
+  Bytes data_;
+  std::size_t sent_ = 0;
+  bool is_done_ = false;
+};
+
 struct NetworkRules {
   Duration delay = std::chrono::milliseconds(10);
   double loss = 0;
@@ -191,6 +220,7 @@ class Pair {
   std::vector<std::pair<bool, Bytes>> kept;  ///< To the server?, datagram.
   std::size_t datagrams = 0;
   std::size_t largest_burst = 0;
+  std::size_t datagrams_at_once = 0;  ///< The most that one party sent at one time.
   std::size_t datagram_bytes = 1350;
   std::size_t steps = 0;
   bool token_required = false;
@@ -209,6 +239,7 @@ class Pair {
 
   void pump(Party& from, Party& to) {
     if (!from.connection) return;
+    std::size_t now_sent = 0;
     for (;;) {
       const Burst burst = from.connection->poll_burst(buffer, datagram_bytes, now);
       if (burst.bytes == 0) return;
@@ -219,6 +250,8 @@ class Pair {
         send(to, ByteView(buffer).subspan(at, size));
       }
       largest_burst = std::max(largest_burst, count);
+      now_sent += count;
+      datagrams_at_once = std::max(datagrams_at_once, now_sent);
     }
   }
 
