@@ -147,6 +147,8 @@ StateResult<void> check_file(const std::string& file, const struct stat& info) {
 }  // namespace
 
 std::string default_state_path() {
+  const char* given = std::getenv("OPENP2P_STATE");
+  if (given != nullptr && given[0] != '\0') return given;
   if (::geteuid() == 0) return "/var/lib/openp2p";
   // The XDG base directory specification: relative paths in the variable are to be ignored.
   const char* data = std::getenv("XDG_DATA_HOME");

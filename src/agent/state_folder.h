@@ -10,7 +10,8 @@
 
 namespace openp2p::agent {
 
-/// /var/lib/openp2p for root; else $XDG_DATA_HOME/openp2p or ~/.local/share/openp2p.
+/// $OPENP2P_STATE; else /var/lib/openp2p for root; else $XDG_DATA_HOME/openp2p or
+/// ~/.local/share/openp2p.
 std::string default_state_path();
 
 /// The folder in which one agent keeps its key and its state, locked while this object lives.

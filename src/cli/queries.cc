@@ -1,0 +1,258 @@
+#include "cli/queries.h"
+
+#include <fmt/format.h>
+
+#include <boost/json/serialize.hpp>
+
+#include "base/ids.h"
+#include "cli/exit_code.h"
+#include "cli/field.h"
+#include "cli/table.h"
+
+namespace openp2p::cli {
+namespace json = boost::json;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr Duration kPatience = 10s;          // The agent answers from memory.
+constexpr Duration kPatienceNetcheck = 90s;  // RFC 5780's tests wait for answers that never come.
+constexpr Duration kPatiencePing = 60s;      // The first one may have to make a session.
+
+std::string joined(const std::vector<std::string>& texts) {
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+
+std::string rtt_or_dash(const json::object& from, std::string_view name) {
+  const auto rtt = duration_of(from, name);
+  return rtt ? rtt_text(*rtt) : "-";
+}
+
+std::string server_text(const json::object& server) {
+  std::string text = text_of(server, "address") + ", " + text_of(server, "state");
+  if (const auto retry = duration_of(server, "retry_in_us")) {
+    text += ", tries again in " + duration_text(*retry);
+  }
+  const std::string reason = text_of(server, "reason");
+  return reason.empty() ? text : text + ": " + reason;
+}
+
+std::string accepts_text(const json::object& status) {
+  std::string text = "this node";
+  if (flag_of(status, "accept_lan")) text += ", its local network";
+  const auto accepts = texts_of(status, "accept");
+  return accepts.empty() ? text : text + ", " + joined(accepts);
+}
+
+void print_status(const json::object& status) {
+  Table table({"node", fmt::format("{} ({})", text_of(status, "name"),
+                                   text_of(status, "id").substr(0, 10))});
+  table.add({"network", or_dash(text_of(status, "network"))});
+  table.add({"server", server_text(object_of(status, "server"))});
+  table.add({"seen as", or_dash(text_of(status, "observed_address"))});
+  table.add({"addresses", or_dash(joined(texts_of(status, "local_addresses")))});
+  table.add(
+      {"peers", fmt::format("{} of {} online, {} with a session", number_of(status, "peers_online"),
+                            number_of(status, "peers_total"), number_of(status, "sessions"))});
+  table.add({"forwards", std::to_string(number_of(status, "forwards"))});
+  table.add({"accepts", accepts_text(status)});
+  table.add({"running", duration_text(duration_of(status, "uptime_us").value_or(Duration()))});
+  table.add({"version", text_of(status, "program_version")});
+  print(table.text());
+}
+
+std::string peer_state(const json::object& peer) {
+  const std::string session = text_of(peer, "session");
+  if (session == "connected" || session == "connecting") return session;
+  return flag_of(peer, "online") ? "online" : "offline";
+}
+
+void print_peers(const json::object& answer) {
+  const auto peers = objects_of(answer, "peers");
+  if (peers.empty()) {
+    print("no peers yet; join another device with: openp2p up --token TOKEN\n");
+    return;
+  }
+  Table table({"NAME", "ID", "STATE", "PATH", "ADDRESS", "RTT", "SENT", "RECEIVED", "NOTE"});
+  for (const json::object& peer : peers) {
+    table.add({text_of(peer, "name"), text_of(peer, "id").substr(0, 10), peer_state(peer),
+               or_dash(text_of(peer, "path")), or_dash(text_of(peer, "address")),
+               rtt_or_dash(peer, "rtt_us"), bytes_text(number_of(peer, "bytes_sent")),
+               bytes_text(number_of(peer, "bytes_received")), text_of(peer, "reason")});
+  }
+  print(table.text());
+}
+
+std::string answer_text(const json::object& report, std::string_view flag, std::string_view seen) {
+  if (!flag_of(report, flag)) return "no answer";
+  return "works, seen as " + or_dash(text_of(report, seen));
+}
+
+std::string yes_no(const json::object& report, std::string_view name) {
+  const auto flag = agent::json_bool(report, name);
+  if (!flag) return "unknown";
+  return *flag ? "yes" : "no";
+}
+
+void print_netcheck(const json::object& report) {
+  Table table({"UDP over IPv4", answer_text(report, "udp_v4", "reflexive_v4")});
+  table.add({"UDP over IPv6", answer_text(report, "udp_v6", "reflexive_v6")});
+  table.add({"NAT", or_dash(text_of(report, "nat"))});
+  table.add({"mapping", or_dash(text_of(report, "mapping"))});
+  table.add({"filtering", or_dash(text_of(report, "filtering"))});
+  table.add({"keeps ports", yes_no(report, "preserves_port")});
+  table.add({"hairpinning", yes_no(report, "hairpin")});
+  table.add({"server", rtt_or_dash(report, "server_rtt_us")});
+  std::string text = table.text();
+  const auto evidence = texts_of(report, "evidence");
+  if (!evidence.empty()) text += "\n";
+  for (const std::string& line : evidence) text += "- " + printable(line) + "\n";
+  print(text);
+}
+
+std::string summary_text(const json::object& summary) {
+  const auto number = [&](std::string_view name) { return number_of(summary, name); };
+  std::string text = fmt::format("{} sent, {} answered", number("sent"), number("received"));
+  if (number("received") == 0) return text;
+  return text + fmt::format(", round trip {} at least, {} on average, {} at most",
+                            rtt_or_dash(summary, "rtt_min_us"), rtt_or_dash(summary, "rtt_avg_us"),
+                            rtt_or_dash(summary, "rtt_max_us"));
+}
+
+std::string reply_text(const std::string& peer, const json::object& reply) {
+  const std::string reason = text_of(reply, "reason");
+  const auto rtt = duration_of(reply, "rtt_us");
+  if (!rtt) return "no answer from " + peer + (reason.empty() ? "" : ": " + reason);
+  std::string text = fmt::format("{} from {}, {} {}", rtt_text(*rtt), peer, text_of(reply, "path"),
+                                 text_of(reply, "address"));
+  return reason.empty() ? text : text + " (" + reason + ")";
+}
+
+/// Under the table, since reasons are sentences.
+std::string forward_notes(const json::object& forward) {
+  const std::string reason = text_of(forward, "reason");
+  const std::string hint = text_of(forward, "hint");
+  std::string text;
+  if (!reason.empty()) text += printable(text_of(forward, "name") + ": " + reason, 500) + "\n";
+  if (!hint.empty()) text += "  try: " + printable(hint, 500) + "\n";
+  return text;
+}
+
+std::string destination_of(const json::object& forward) {
+  const std::string host = text_of(forward, "host");
+  const std::string port = std::to_string(number_of(forward, "port"));
+  return host.find(':') == std::string::npos ? host + ":" + port : "[" + host + "]:" + port;
+}
+
+/// Where programs connect to: differs from what was asked for where the system chose the port.
+std::string listen_of(const json::object& forward) {
+  const std::string bound = text_of(forward, "bound");
+  return bound.empty() ? text_of(forward, "listen") : bound;
+}
+
+void print_forwards(const json::object& answer) {
+  const auto forwards = objects_of(answer, "forwards");
+  if (forwards.empty()) {
+    print("no forwards yet; see: openp2p forward add --help\n");
+    return;
+  }
+  Table table(
+      {"NAME", "LISTEN", "PEER", "TO", "STATE", "NOW", "TOTAL", "FAILED", "SENT", "RECEIVED"});
+  std::string notes;
+  for (const json::object& forward : forwards) {
+    const auto count = [&](std::string_view name) { return number_of(forward, name); };
+    table.add({text_of(forward, "name"), listen_of(forward), text_of(forward, "peer"),
+               destination_of(forward), text_of(forward, "state"),
+               std::to_string(count("connections_now")), std::to_string(count("connections_total")),
+               std::to_string(count("connections_failed")), bytes_text(count("bytes_sent")),
+               bytes_text(count("bytes_received"))});
+    notes += forward_notes(forward);
+  }
+  print(table.text() + (notes.empty() ? "" : "\n" + notes));
+}
+
+void say(const std::string& text) { print(printable(text, 500) + "\n"); }
+
+}  // namespace
+
+int show_status(const QueryOptions& options) {
+  return AgentClient(options).ask("GET", "/v1/status", "", kPatience, print_status);
+}
+
+int show_peers(const QueryOptions& options) {
+  return AgentClient(options).ask("GET", "/v1/peers", "", kPatience, print_peers);
+}
+
+int show_netcheck(const QueryOptions& options) {
+  const auto judge = [](const json::object& report) {
+    const std::string error = text_of(report, "error");
+    if (!error.empty()) print_error(error);
+    return error.empty() ? kExitDone : kExitFailed;
+  };
+  return AgentClient(options).ask("GET", "/v1/netcheck", "", kPatienceNetcheck, print_netcheck,
+                                  judge);
+}
+
+int ping(const QueryOptions& options, const std::string& peer, unsigned count) {
+  const std::string body = json::serialize(json::object{{"peer", peer}, {"count", count}});
+  const auto show = [&](const json::object& line) {
+    const bool is_summary = line.contains("summary");
+    say(is_summary ? summary_text(object_of(line, "summary")) : reply_text(peer, line));
+  };
+  // Without a summary at the end, the agent has gone in the middle: failed, too.
+  const auto judge = [](const json::object& line) {
+    return number_of(object_of(line, "summary"), "received") > 0 ? kExitDone : kExitFailed;
+  };
+  return AgentClient(options).stream("POST", "/v1/ping", body, kPatiencePing, show, judge);
+}
+
+int print_names(const QueryOptions& options, const std::string& kind) {
+  const bool is_known = kind == "peers" || kind == "forwards";
+  if (!is_known) return kExitUsage;
+  return AgentClient(options).ask("GET", "/v1/" + kind, "", kPatience,
+                                  [&](const json::object& answer) {
+                                    for (const json::object& each : objects_of(answer, kind)) {
+                                      print(printable(text_of(each, "name")) + "\n");
+                                    }
+                                  });
+}
+
+int list_forwards(const QueryOptions& options) {
+  return AgentClient(options).ask("GET", "/v1/forwards", "", kPatience, print_forwards);
+}
+
+int add_forward(const QueryOptions& options, const agent::ForwardSpec& spec) {
+  const json::object body{{"name", spec.name},
+                          {"peer", spec.peer},
+                          {"host", spec.host},
+                          {"port", spec.port},
+                          {"listen", spec.listen.text()},
+                          {"enabled", spec.is_enabled}};
+  if (!spec.listen.ip.is_loopback()) {
+    print_error("note: " + spec.listen.text() + " can be used by other machines than this one");
+  }
+  return AgentClient(options).ask(
+      "POST", "/v1/forwards", json::serialize(body), kPatience, [&](const json::object& answer) {
+        const json::object forward = object_of(answer, "forward");
+        say("forward " + text_of(forward, "name") + ": " + text_of(forward, "listen") +
+            " leads to " + destination_of(forward) + " at " + text_of(forward, "peer"));
+      });
+}
+
+int remove_forward(const QueryOptions& options, const std::string& name) {
+  return AgentClient(options).ask(
+      "DELETE", "/v1/forwards/" + percent_encoded(name), "", kPatience,
+      [&](const json::object&) { say("forward " + name + " is removed"); });
+}
+
+int enable_forward(const QueryOptions& options, const std::string& name, bool enable) {
+  const std::string target =
+      "/v1/forwards/" + percent_encoded(name) + (enable ? "/enable" : "/disable");
+  return AgentClient(options).ask("POST", target, "", kPatience, [&](const json::object&) {
+    say("forward " + name + (enable ? " is enabled" : " is disabled"));
+  });
+}
+
+}  // namespace openp2p::cli
