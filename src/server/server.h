@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/crypto.h"
+#include "base/log.h"
+#include "net/io_context.h"
+#include "server/listen.h"
+#include "server/store.h"
+
+namespace openp2p::server {
+
+/// A server on real sockets: the driver around Core. Sockets, one timer, and a worker thread for the
+/// database.
+///
+/// Hot path, per received batch: Core's handling, then at the end of the turn one pass that polls and
+/// sends. Datagrams that the kernel has no room for are dropped, as networks do; QUIC sends again.
+/// Threading: the loop's thread.
+class Server {
+ public:
+  struct Options {
+    IdentityKey identity;
+    std::unique_ptr<Records> records;
+    std::vector<ListenSocket> sockets;
+    std::vector<std::string> stun_servers;
+    Log log;
+  };
+
+  Server(net::IoContext& io, Options options);
+  ~Server();  ///< Finishes what the database was asked to do.
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Binds the sockets. A sentence for people where that cannot be.
+  std::optional<std::string> open();
+  std::vector<Address> addresses() const;  ///< With the real ports. After open().
+  /// Tells every node that the server stops, at once. Idempotent.
+  void stop();
+
+  std::size_t online_count() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace openp2p::server

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "base/random.h"
+#include "quic/packet_protection.h"
+#include "server/core.h"
+#include "server/memory_records.h"
+#include "server/memory_store.h"
+#include "sim/driver.h"
+#include "wire/join_token.h"
+
+namespace openp2p::server {
+
+/// Keys and nonces of a simulation.
+class SeededSecrets final : public SecretSource {
+ public:
+  explicit SeededSecrets(std::uint64_t seed) : random_(seed) {}
+  void fill(MutableByteView out) override { random_.fill(out); }
+
+ private:
+  Random random_;
+};
+
+/// A core as sim::Driver knows machines: with wall time made from virtual time, and a store that
+/// answers at once.
+class SimulatedCore {
+ public:
+  static constexpr WallTime kEpoch{1'800'000'000'000'000};  ///< Wall time at virtual time 0.
+
+  SimulatedCore(Core::Options options, MemoryStore& store)
+      : store_(store), core_(std::move(options)) {}
+
+  Core& core() { return core_; }
+  static Moment moment(TimePoint now) {
+    const auto since =
+        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch());
+    return {.mono = now, .wall = {kEpoch.us + since.count()}};
+  }
+
+  void on_datagrams(SocketId socket, const Address& from, ByteView bytes, std::size_t segment_bytes,
+                    TimePoint now) {
+    core_.on_datagrams(socket, from, bytes, segment_bytes, moment(now));
+  }
+  void on_timeout(TimePoint now) { core_.on_timeout(moment(now)); }
+  std::optional<TimePoint> next_timeout() const { return core_.next_timeout(); }
+  std::optional<session::Transmit> poll_transmit(MutableByteView out, TimePoint now) {
+    for (;;) {
+      while (store_.run_one()) core_.on_timeout(moment(now));
+      const auto transmit = core_.poll_transmit(out, moment(now));
+      if (transmit || !store_.has_work()) return transmit;
+    }
+  }
+
+ private:
+  MemoryStore& store_;
+  Core core_;
+};
+
+/// A server in a simulated world: one core on one host, restarted at will. Records and key survive.
+///
+///     SimulatedServer server(host, seed);
+///     const JoinToken token = server.new_token("admin", {.is_reusable = true});
+///     node.up(token);
+///     server.crash();  server.start();
+class SimulatedServer {
+ public:
+  static constexpr std::uint16_t kPort = 27183;
+  static constexpr WallTime kEpoch = SimulatedCore::kEpoch;
+
+  SimulatedServer(sim::Host& host, std::uint64_t seed, Log log = {})
+      : host_(host),
+        secrets_(seed),
+        identity_(IdentityKey::generate(secrets_)),
+        protection_(quic::make_packet_protection()),
+        store_(records_),
+        log_(log) {
+    CHECK(records_.create_user({.email = "admin",
+                                .password_hash = {},
+                                .network = {},
+                                .network_name = "admin",
+                                .created_at = kEpoch}));
+    start();
+  }
+
+  void start() {
+    CHECK(!core_);
+    Core::Options options;
+    options.endpoint.identity = &identity_;
+    options.endpoint.protection = protection_.get();
+    options.endpoint.secrets = &secrets_;
+    options.endpoint.seed = host_.world().random().next();
+    options.endpoint.log = log_;
+    options.endpoint.wake = [this] { wake(); };
+    options.store = &store_;
+    // The driver, which opens the socket, comes after the core: its number is known all the same.
+    options.sockets = {{.id = next_socket_, .address = address()}};
+    options.stun_servers = {address().text()};
+    options.log = log_;
+    core_.emplace(std::move(options), store_);
+    driver_.emplace(host_, *core_);
+    CHECK(driver_->open(kPort) == next_socket_);
+    next_socket_ = SocketId(next_socket_.value() + 1);
+    driver_->poke();
+  }
+  /// As kill -9: nobody hears of it. What the store was asked and did not answer is lost.
+  void crash() {
+    driver_.reset();
+    core_.reset();
+    store_.run_all();
+  }
+  /// As SIGTERM: every session is closed.
+  void stop() {
+    core_->core().stop(SimulatedCore::moment(host_.world().now()));
+    driver_->poke();
+    crash();
+  }
+  bool is_running() const { return core_.has_value(); }
+
+  Address address() const {
+    return {.ip = *host_.address(sim::Family::kV4), .port = kPort, .scope = 0};
+  }
+  const NodeId& key() const { return identity_.id(); }
+  Core& core() { return core_->core(); }
+  MemoryRecords& records() { return records_; }
+  /// After a change to records(), as a command in another process makes it.
+  void note_change() { records_.note_foreign_change(); }
+
+  struct TokenOptions {
+    bool is_reusable = false;
+    WallTime expires_at;
+  };
+  JoinToken new_token(const std::string& email, const TokenOptions& options) {
+    JoinToken token{.addresses = {address().text()},
+                    .server = key(),
+                    .secret = Bytes(JoinToken::kSecretBytes),
+                    .expires = options.expires_at};
+    secrets_.fill(token.secret);
+    CHECK(records_.new_token({.secret_hash = sha256(token.secret),
+                              .email = email,
+                              .is_reusable = options.is_reusable,
+                              .created_at = kEpoch,
+                              .expires_at = options.expires_at}));
+    return token;
+  }
+
+ private:
+  void wake() {
+    host_.world().after(Duration::zero(), [this] {
+      if (driver_) driver_->poke();
+    });
+  }
+
+  sim::Host& host_;
+  SeededSecrets secrets_;
+  IdentityKey identity_;
+  std::unique_ptr<quic::PacketProtection> protection_;
+  MemoryRecords records_;
+  MemoryStore store_;
+  Log log_;
+  SocketId next_socket_{1};  ///< A host counts its sockets from 1; this is the only one with any.
+  std::optional<SimulatedCore> core_;
+  std::optional<sim::Driver<SimulatedCore>> driver_;
+};
+
+}  // namespace openp2p::server
