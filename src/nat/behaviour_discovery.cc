@@ -202,7 +202,7 @@ std::uint16_t BehaviourDiscovery::other_port() const {
 
 BehaviourDiscovery::Arrival BehaviourDiscovery::arrival(ProbeKind kind) const {
   const auto& transaction = at(kind);
-  if (!transaction) return Arrival::kNotTold;
+  if (!transaction || was_opened(kind)) return Arrival::kNotTold;
   if (!transaction->is_answered()) return Arrival::kSilence;
   if (!seen_by(kind)) return Arrival::kNotTold;  // An error: the server cannot.
   const Address& from = transaction->answered_from();
@@ -212,6 +212,18 @@ BehaviourDiscovery::Arrival BehaviourDiscovery::arrival(ProbeKind kind) const {
   // nothing.
   return is_other_port && is_other_ip == (kind == kChangeBoth) ? Arrival::kArrived
                                                                : Arrival::kNotTold;
+}
+
+/// Whether the socket itself has opened the filter for the answer to come: for the other address
+/// any port counts, since filters may look at addresses alone.
+bool BehaviourDiscovery::was_opened(ProbeKind kind) const {
+  const auto other = other_address();
+  const std::uint16_t told_port = other ? other->port : config_.alternate_port;
+  return std::ranges::any_of(config_.opened, [&](const Address& opened) {
+    if (kind == kChangeBoth) return other && opened.ip == other->ip;
+    const bool is_answering = at(kind)->is_answered() && opened == at(kind)->answered_from();
+    return is_answering || (opened.ip == config_.server.ip && opened.port == told_port);
+  });
 }
 
 // --- Conclusions ---
@@ -319,6 +331,10 @@ void BehaviourDiscovery::add_evidence(ProbeKind kind) {
     if (asked.rtt()) line += ", after " + milliseconds(*asked.rtt());
   } else {
     line += fmt::format(": refused with error {}", asked.answer().error_code);
+  }
+  const bool is_about_filtering = kind == kChangePort || kind == kChangeBoth;
+  if (is_about_filtering && was_opened(kind)) {
+    line += " (proves nothing: this socket sent there before)";
   }
   report_.evidence.push_back(std::move(line));
 }

@@ -71,7 +71,10 @@ struct BehaviourDiscoveryConfig {
   /// The server's other port at the same address, for servers that cannot tell (0: not known).
   std::uint16_t alternate_port = 0;
   /// The socket's own addresses, one for each interface: being seen as one of them means no NAT.
-  std::vector<Address> local_addresses;
+  std::vector<Address> local_addresses = {};
+  /// Where the socket has sent to in the last minutes, other than `server`: a NAT that filters lets
+  /// those in, so nothing that comes from there proves that it does not.
+  std::vector<Address> opened = {};
   /// Of the first request. Gives up after 17.5 s, half of RFC 8489's time: a person is waiting.
   RetransmitSchedule schedule{.first = std::chrono::milliseconds(500),
                               .sends_max = 6,
@@ -85,8 +88,8 @@ struct BehaviourDiscoveryConfig {
 /// symmetric NAT. With two addresses the other address' first port has sent nothing, and tells the
 /// truth.
 ///
-/// The socket must not have sent anything to the server's other addresses in the last minutes: the
-/// NAT would let their datagrams in, and look more open than it is.
+/// It wants a fresh socket. On one in use, what was sent before (also by an earlier discovery) has
+/// opened filters: say so in `opened`, and filtering is reported as unknown instead of wrong.
 /// Sans-I/O. At most 7 requests, each sent at most schedule.sends_max times. Threading: one owner.
 class BehaviourDiscovery {
  public:
@@ -131,6 +134,7 @@ class BehaviourDiscovery {
   std::uint16_t other_port() const;
   bool is_fit_target(const Address& address) const;
   Arrival arrival(ProbeKind kind) const;
+  bool was_opened(ProbeKind kind) const;
 
   void conclude();
   Dependence conclude_mapping() const;

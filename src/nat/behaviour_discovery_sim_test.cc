@@ -38,6 +38,7 @@ struct Scene {
   std::uint16_t alternate_port = 0;
   double loss = 0;
   bool is_server_up = true;
+  std::vector<Address> opened;  ///< Sent to before.
 };
 
 /// One client, maybe a NAT, one server; a lossy link each way.
@@ -55,7 +56,8 @@ class Simulation {
         discovery_({.tag = 1,
                     .server = kServer,
                     .alternate_port = scene.alternate_port,
-                    .local_addresses = {kClient}},
+                    .local_addresses = {kClient},
+                    .opened = scene.opened},
                    secrets_, world_.now()),
         timer_(world_, [this] {
           discovery_.on_timeout(world_.now());
@@ -66,6 +68,7 @@ class Simulation {
       const Address neighbour{IpAddress::v4(192, 168, 1, 20), static_cast<std::uint16_t>(5000 + i)};
       nat_.outbound(neighbour, address("203.0.113.99:9"), world_.now());
     }
+    for (const Address& opened : scene.opened) nat_.outbound(kClient, opened, world_.now());
   }
 
   BehaviourReport run() {
@@ -317,6 +320,29 @@ TEST(BehaviourDiscovery, WithOneServerAddressClaimsOnlyWhatItKnows) {
     EXPECT_EQ(report.mapping, blurred(in_our_words(scene.nat.mapping)));
     EXPECT_EQ(report.filtering, blurred(in_our_words(scene.nat.filtering)));
   });
+}
+
+TEST(BehaviourDiscovery, OnSocketInUseNeverTakesOpenedFiltersForOpenOnes) {
+  const std::vector<Address> opened_before[] = {
+      {address("203.0.113.1:3479")},
+      {address("203.0.113.2:3478")},
+      {address("203.0.113.2:3479")},
+      {address("203.0.113.1:3479"), address("203.0.113.2:3478"), address("203.0.113.2:3479")}};
+  for (const auto& opened : opened_before) {
+    for_every_nat(/*seeds=*/4, [&](std::uint64_t seed, Scene scene) {
+      scene.opened = opened;
+
+      const BehaviourReport report = Simulation(seed, scene).run();
+
+      SCOPED_TRACE(all_evidence(report));
+      const Dependence truth = in_our_words(scene.nat.filtering);
+      const bool is_blurred = report.filtering == Dependence::kIndependentOrAddressDependent &&
+                              truth != Dependence::kAddressAndPortDependent;
+      EXPECT_TRUE(report.filtering == truth || is_blurred ||
+                  report.filtering == Dependence::kUnknown);
+      EXPECT_EQ(report.mapping, in_our_words(scene.nat.mapping));
+    });
+  }
 }
 
 TEST(BehaviourDiscovery, WithOneServerPortLearnsTheOtherOrAdmitsIgnorance) {

@@ -151,9 +151,8 @@ class Discovery final : public net::UdpHandler {
 
 int discover(const Address& local, const Address& server, std::uint16_t other_port) {
   boost::asio::io_context io(1);
-  Discovery discovery(
-      io,
-      {.server = server, .alternate_port = other_port, .local_addresses = {local}, .schedule = {}});
+  Discovery discovery(io,
+                      {.server = server, .alternate_port = other_port, .local_addresses = {local}});
   const auto error = discovery.start(io, local);
   if (error) {
     fmt::print(stderr, "{}: {}\n", local.text(), error.message());
