@@ -57,9 +57,9 @@ class Party final : public ConnectionHandler, public PeerVerifier {
     std::optional<std::uint64_t> stop_code;
   };
 
-  Party(std::uint8_t number, const PacketProtection& protection)
+  Party(std::uint8_t number, const PacketProtection& protection, std::uint64_t seed = 1)
       : identity(identity_of(number)),
-        secrets(number * 7919ULL + 1),
+        secrets(seed * 7919 + number),
         factory({.identity = &identity, .protection = &protection, .secrets = &secrets}) {}
 
   void on_authenticated(const NodeId& peer) override {
@@ -165,7 +165,7 @@ struct NetworkRules {
 class Pair {
  public:
   explicit Pair(const PacketProtection& protection, std::uint64_t seed = 1)
-      : client(1, protection), server(2, protection), random(seed) {
+      : client(1, protection, seed), server(2, protection, seed), random(seed) {
     client.expected = server.identity.id();
     server.expected = client.identity.id();
   }
