@@ -81,7 +81,11 @@ std::unique_ptr<Platform::Pending> AsioPlatform::resolve(
 }
 
 std::vector<IpAddress> AsioPlatform::local_addresses() const {
-  return net::local_addresses();
+  std::vector<IpAddress> addresses;
+  for (const net::InterfaceAddress& address : net::list_interface_addresses()) {
+    if (net::is_host_candidate(address)) addresses.push_back(address.ip);
+  }
+  return addresses;
 }
 
 }  // namespace openp2p::agent

@@ -1,0 +1,139 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/node.h"
+#include "server/simulated_server.h"
+#include "sim/driver.h"
+#include "test/world/simulated_platform.h"
+#include "wire/join_token.h"
+
+namespace openp2p::test {
+
+/// A whole node on a simulated host: what `openp2p up` runs, over the simulator's drivers. Key, name
+/// and forwards survive crash(), as a state folder does.
+class SimulatedNode final : public agent::NodeMemory {
+ public:
+  SimulatedNode(sim::Host& host, std::uint64_t seed, std::string name)
+      : host_(host),
+        secrets_(seed),
+        identity_(IdentityKey::generate(secrets_)),
+        protection_(quic::make_packet_protection()),
+        platform_(host),
+        name_(std::move(name)) {
+    host_.on_addresses_changed([this](TimePoint now) {
+      if (!node_) return;
+      node_->on_network_changed(now);
+      driver_->poke();
+    });
+  }
+
+  void join(const JoinToken& token) {
+    token_ = token;
+    start();
+  }
+  void start() {
+    agent::Node::Options options;
+    options.identity = &identity_;
+    options.protection = protection_.get();
+    options.secrets = &secrets_;
+    options.platform = &platform_;
+    options.memory = this;
+    options.seed = host_.world().random().next();
+    options.wake = [this] { wake(); };
+    options.server = token_.server;
+    options.server_addresses = token_.addresses;
+    if (!is_joined_) options.join_secret = token_.secret;
+    options.name = name_;
+    options.version = "test";
+    options.platform_name = "sim";
+    options.policy = policy;
+    options.forwards = forwards_;
+    node_ = std::make_unique<agent::Node>(options, host_.world().now());
+    driver_ = std::make_unique<sim::Driver<agent::Node>>(host_, *node_);
+    for (const sim::Family family : {sim::Family::kV4, sim::Family::kV6}) {
+      const bool is_v4 = family == sim::Family::kV4;
+      const SocketId socket = driver_->open(0, family);
+      const std::uint16_t port = driver_->socket(socket).local().port;
+      node_->add_socket(socket, {is_v4 ? IpAddress::any_v4() : IpAddress::any_v6(), port});
+    }
+    node_->start(host_.world().now());
+    driver_->poke();
+  }
+  /// As kill -9: nobody hears of it.
+  void crash() {
+    driver_.reset();
+    node_.reset();
+  }
+  void stop() {
+    node_->stop(host_.world().now());
+    driver_->poke();
+    crash();
+  }
+
+  agent::Node& node() { return *node_; }
+  bool is_running() const { return node_ != nullptr; }
+  SimulatedPlatform& platform() { return platform_; }
+  const NodeId& id() const { return identity_.id(); }
+  void poke() { driver_->poke(); }
+
+  std::optional<agent::ControlError> forward(const std::string& name, const std::string& peer,
+                                             std::uint16_t port, std::uint16_t listen,
+                                             const std::string& host = "127.0.0.1") {
+    agent::ForwardSpec spec;
+    spec.name = name;
+    spec.peer = peer;
+    spec.host = host;
+    spec.port = port;
+    spec.listen = {IpAddress::loopback_v4(), listen};
+    auto error = node_->add_forward(spec);
+    poke();
+    return error;
+  }
+  bool is_connected_to_server() const {
+    return node_ != nullptr && node_->status().server_state == "connected";
+  }
+
+  // agent::NodeMemory
+  std::optional<std::string> store_forwards(
+      const std::vector<agent::ForwardSpec>& forwards) override {
+    if (is_disk_full) return "the disk is full";
+    forwards_ = forwards;
+    return std::nullopt;
+  }
+  void on_joined(const std::string& name) override {
+    is_joined_ = true;
+    name_ = name;
+  }
+  void on_refused(const agent::Refusal& refusal) override { refusals.push_back(refusal); }
+
+  forward::AcceptPolicy policy;
+  bool is_disk_full = false;
+  std::vector<agent::Refusal> refusals;
+
+ private:
+  void wake() {
+    if (host_.world().is_pending(wake_)) return;
+    wake_ = host_.world().after(Duration::zero(), [this] {
+      if (driver_) driver_->poke();
+    });
+  }
+
+  sim::Host& host_;
+  server::SeededSecrets secrets_;
+  IdentityKey identity_;
+  std::unique_ptr<quic::PacketProtection> protection_;
+  SimulatedPlatform platform_;
+  std::string name_;
+  JoinToken token_;
+  bool is_joined_ = false;
+  std::vector<agent::ForwardSpec> forwards_;
+  sim::EventId wake_;
+  std::unique_ptr<agent::Node> node_;
+  std::unique_ptr<sim::Driver<agent::Node>> driver_;
+};
+
+}  // namespace openp2p::test

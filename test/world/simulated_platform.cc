@@ -1,0 +1,163 @@
+#include "test/world/simulated_platform.h"
+
+#include <utility>
+
+namespace openp2p::test {
+
+using forward::IoResult;
+using forward::IoState;
+
+PipeStream::PipeStream(sim::World& world, sim::PipeEnd& end, const Address& remote)
+    : world_(world), end_(end), remote_(remote) {
+  end_.on_readable([this] { schedule(); });
+  end_.on_writable([this] { schedule(); });
+}
+
+PipeStream::~PipeStream() {
+  world_.cancel(turn_);
+  end_.on_readable({});
+  end_.on_writable({});
+  if (is_dead_) return;
+  if (has_end_ && end_.readable_bytes() == 0) {
+    end_.shutdown_write();
+  } else {
+    end_.reset();  // As TCP: closing with unread data, or while more may come.
+  }
+}
+
+void PipeStream::want_read(bool wanted) {
+  wants_read_ = wanted;
+  if (wanted) schedule();
+}
+
+void PipeStream::want_write(bool wanted) {
+  wants_write_ = wanted;
+  if (wanted) schedule();
+}
+
+bool PipeStream::is_readable() const {
+  return end_.readable_bytes() > 0 || end_.is_reset();
+}
+
+bool PipeStream::is_writable() const { return end_.writable_bytes() > 0 || end_.is_reset(); }
+
+void PipeStream::schedule() {
+  if (world_.is_pending(turn_)) return;
+  turn_ = world_.after(Duration::zero(), [this] { turn(); });
+}
+
+/// Level-triggered, as an event loop is: what stays wanted and possible is told again next turn.
+void PipeStream::turn() {
+  if (handler_ == nullptr || is_dead_) return;
+  const TimePoint now = world_.now();
+  if (end_.is_reset()) {
+    is_dead_ = true;
+    return handler_->on_failed(std::make_error_code(std::errc::connection_reset), now);
+  }
+  const bool writes = wants_write_ && is_writable();
+  if (wants_read_ && !has_end_) {
+    const bool was_readable = is_readable();
+    handler_->on_readable(now);  // May destroy this object only through the owner's next poll.
+    if (was_readable && wants_read_ && is_readable()) schedule();
+  }
+  if (writes && handler_ != nullptr && !is_dead_) {
+    handler_->on_writable(now);
+    if (wants_write_ && is_writable()) schedule();
+  }
+}
+
+IoResult PipeStream::read(MutableByteView out) {
+  if (is_dead_) return {0, IoState::kError, std::make_error_code(std::errc::connection_reset)};
+  const sim::ReadResult result = end_.read(out);
+  switch (result.status) {
+    case sim::ReadStatus::kBytes:
+      return {result.bytes, result.bytes == out.size() ? IoState::kOk : IoState::kWouldBlock, {}};
+    case sim::ReadStatus::kNothingYet: return {0, IoState::kWouldBlock, {}};
+    case sim::ReadStatus::kEnd: has_end_ = true; return {0, IoState::kEnd, {}};
+    case sim::ReadStatus::kReset: break;
+  }
+  is_dead_ = true;
+  return {0, IoState::kError, std::make_error_code(std::errc::connection_reset)};
+}
+
+IoResult PipeStream::write(ByteView data) {
+  if (is_dead_ || end_.is_reset()) {
+    is_dead_ = true;
+    return {0, IoState::kError, std::make_error_code(std::errc::connection_reset)};
+  }
+  const std::size_t taken = end_.write(data);
+  return {taken, taken == data.size() ? IoState::kOk : IoState::kWouldBlock, {}};
+}
+
+void PipeStream::reset() {
+  is_dead_ = true;
+  end_.reset();
+}
+
+/// An answer that comes by itself a moment later, unless it is withdrawn.
+class SimulatedPlatform::Event final : public agent::Platform::Pending {
+ public:
+  Event(sim::World& world, Duration delay, std::function<void()> run)
+      : world_(world), id_(world.after(delay, std::move(run))) {}
+  ~Event() override { world_.cancel(id_); }
+
+ private:
+  sim::World& world_;
+  sim::EventId id_;
+};
+
+class SimulatedPlatform::PortListener final : public agent::Platform::Listener {
+ public:
+  PortListener(SimulatedPlatform& platform, const Address& at) : platform_(platform), at_(at) {}
+  ~PortListener() override { platform_.listeners_.erase(at_.port); }
+  Address bound() const override { return at_; }
+
+ private:
+  SimulatedPlatform& platform_;
+  const Address at_;
+};
+
+sim::PipeEnd* SimulatedPlatform::connect(std::uint16_t port, const sim::BytePipeOptions& options) {
+  const auto found = listeners_.find(port);
+  if (found == listeners_.end()) return nullptr;
+  sim::BytePipe& pipe = pipes_.emplace_back(host_.world(), options);
+  const Address client{IpAddress::loopback_v4(), 50'000};
+  found->second(std::make_unique<PipeStream>(host_.world(), pipe.b(), client), host_.world().now());
+  return &pipe.a();
+}
+
+Result<std::unique_ptr<agent::Platform::Listener>> SimulatedPlatform::listen(
+    const Address& at, std::function<void(Stream, TimePoint)> on_accept) {
+  if (listeners_.contains(at.port)) return std::make_error_code(std::errc::address_in_use);
+  listeners_.emplace(at.port, std::move(on_accept));
+  return std::unique_ptr<Listener>(std::make_unique<PortListener>(*this, at));
+}
+
+Result<agent::Platform::Stream> SimulatedPlatform::connect_service(
+    const IpAddress& ip, std::uint16_t port, const std::function<bool(const IpAddress&)>& allows) {
+  if (!allows(ip)) return make_error_code(net::DialError::kVetoed);
+  const auto found = services_.find(port);
+  if (found == services_.end()) return make_error_code(net::DialError::kRefused);
+  sim::BytePipe& pipe = pipes_.emplace_back(host_.world());
+  found->second(pipe.a());
+  return Stream(std::make_unique<PipeStream>(host_.world(), pipe.b(), Address{ip, port}));
+}
+
+std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial(
+    const std::string& host, std::uint16_t port, Duration, std::function<bool(const IpAddress&)> allows,
+    std::function<void(Result<Stream>, TimePoint)> done) {
+  const auto ip = IpAddress::parse(host);
+  auto run = [this, ip, port, allows = std::move(allows), done = std::move(done)] {
+    if (!ip) return done(make_error_code(net::DialError::kNameNotFound), host_.world().now());
+    done(connect_service(*ip, port, allows), host_.world().now());
+  };
+  return std::make_unique<Event>(host_.world(), std::chrono::microseconds(100), std::move(run));
+}
+
+std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::resolve(
+    const std::string&, std::function<void(std::vector<Address>, TimePoint)> done) {
+  auto run = [this, done = std::move(done)] { done({}, host_.world().now()); };
+  return std::make_unique<Event>(host_.world(), std::chrono::milliseconds(1), std::move(run));
+}
+
+}  // namespace openp2p::test
