@@ -177,8 +177,8 @@ void Host::receive(const Packet& packet, Interface* in) {
 }
 
 void Host::on_icmp(const IcmpError& error) {
-  UdpSocket* socket = find(error.from);
-  if (socket == nullptr) return;
+  UdpSocket* socket = owns(error.from.ip) ? find(error.from) : nullptr;
+  if (socket == nullptr) return;  // About an address that the host has left.
   ++world_.counters().errors_delivered;
   if (socket->error_) socket->error_({error.kind, error.to, error.mtu}, world_.now());
 }

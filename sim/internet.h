@@ -37,8 +37,8 @@ std::unique_ptr<Host> make_public_host(Internet& internet,
 /// A carrier's network with 100.64.0.0/10 inside and a NAT in front (RFC 6598, RFC 6888).
 class Carrier {
  public:
-  Carrier(Internet& internet, const NatOptions& options = carrier_nat_options(),
-          unsigned public_addresses = 1);
+  explicit Carrier(Internet& internet, const NatOptions& options = carrier_nat_options(),
+                   unsigned public_addresses = 1);
 
   Network& network() { return network_; }
   Router& router() { return router_; }

@@ -161,6 +161,19 @@ TEST_F(LinkTest, BlackholeSwallowsOnlyWhatIsSentIntoIt) {
   EXPECT_EQ(world_.counters().drops(DropReason::kBlackhole), 1u);
 }
 
+TEST_F(LinkTest, DiffersFromOtherLinksInItsLuck) {
+  Link one(world_, {.loss = 0.5});
+  Link two(world_, {.delay = 1s, .loss = 0.5});
+
+  for (unsigned i = 0; i < 100; ++i) send(one, i);
+  world_.run_for(1ms);
+  const std::vector<unsigned> by_one = std::exchange(arrived_, {});
+  for (unsigned i = 0; i < 100; ++i) send(two, i);
+  world_.run_for(2s);
+
+  EXPECT_NE(arrived_, by_one);
+}
+
 TEST_F(LinkTest, IsNotDisturbedByOtherLinks) {
   const auto run = [](bool other_is_busy) {
     World world(5);

@@ -381,6 +381,7 @@ TEST(NatTable, RebootLosesMappingsAndChangesTheAddress) {
 
   EXPECT_EQ(nat.receive(kPeer, *before), std::nullopt);
   EXPECT_EQ(nat.table.mappings(kStart), 0u);
+  EXPECT_EQ(nat.table.flows(kStart), 0u);
   EXPECT_EQ(nat.send(kHost, kPeer), (Address{kOutside2, kHost.port}));
 }
 

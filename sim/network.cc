@@ -8,7 +8,7 @@
 namespace openp2p::sim {
 namespace {
 
-// A packet on its way is an event, which must not cost an allocation; see Network::send().
+// A packet on its way is an event, which must not cost an allocation; see carry().
 static_assert(sizeof(Packet) + 3 * sizeof(void*) <= Task::kInlineBytes);
 
 constexpr std::uint64_t kTraceSend = 1;
@@ -17,6 +17,16 @@ constexpr std::uint64_t kTraceDeliver = 2;
 std::uint64_t trace_value(const Packet& packet) {
   const std::hash<Address> hash;
   return hash(packet.from) * 31 + hash(packet.to) * 7 + packet.payload.size();
+}
+
+/// Schedules what the link decided: the packet's arrival, and its duplicate's.
+template <class Arrive>
+void carry(World& world, const Passage& passage, Packet packet, Arrive arrive) {
+  const auto schedule = [&](TimePoint at, Packet copy) {
+    world.at(at, [arrive, moved = std::move(copy)]() mutable { arrive(std::move(moved)); });
+  };
+  if (passage.copies == 2) schedule(passage.arrivals[1], packet.copy());
+  if (passage.copies >= 1) schedule(passage.arrivals[0], std::move(packet));
 }
 
 }  // namespace
@@ -109,13 +119,9 @@ std::optional<DropReason> Network::send(Interface& from, Packet packet) {
   }
   world_.trace(kTraceSend, trace_value(packet));
   const Passage passage = from.up_.admit(packet.ip_bytes());
-  for (std::size_t i = 0; i < passage.copies; ++i) {
-    Packet copy = i + 1 < passage.copies ? packet.copy() : std::move(packet);
-    world_.at(passage.arrivals[i],
-              [this, &from, era = passage.era, moved = std::move(copy)]() mutable {
-                if (from.up_.is_intact(era)) forward(&from, std::move(moved));
-              });
-  }
+  carry(world_, passage, std::move(packet), [this, &from, era = passage.era](Packet arrived) {
+    if (from.up_.is_intact(era)) forward(&from, std::move(arrived));
+  });
   return passage.dropped;
 }
 
@@ -130,13 +136,8 @@ void Network::forward(Interface* from, Packet packet) {
   if (passage.dropped == DropReason::kTooBig && !link.is_mtu_silent) {
     return report(ErrorKind::kTooBig, packet, link.mtu);
   }
-  for (std::size_t i = 0; i < passage.copies; ++i) {
-    Packet copy = i + 1 < passage.copies ? packet.copy() : std::move(packet);
-    world_.at(passage.arrivals[i],
-              [this, to, era = passage.era, moved = std::move(copy)]() mutable {
-                deliver(*to, era, std::move(moved));
-              });
-  }
+  carry(world_, passage, std::move(packet),
+        [this, to, era = passage.era](Packet arrived) { deliver(*to, era, std::move(arrived)); });
 }
 
 void Network::deliver(Interface& to, std::uint32_t era, Packet packet) {
