@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/system/system_error.hpp>
 #include <cstddef>
 #include <utility>
 
@@ -65,7 +66,11 @@ class SystemResolver final : public NameResolver {
     } else if (*waiting_ >= kLookupsMax) {
       answer_later(state, DialError::kNameLookupFailed);
     } else {
-      ask(state, name);
+      try {
+        ask(state, name);
+      } catch (const boost::system::system_error&) {  // No thread could be started.
+        answer_later(state, DialError::kNameLookupFailed);
+      }
     }
     return std::make_unique<SystemLookup>(std::move(state));
   }
@@ -80,7 +85,6 @@ class SystemResolver final : public NameResolver {
   }
 
   void ask(const StatePointer& state, const std::string& name) {
-    ++*waiting_;
     // The services argument is empty: ports are the dialer's matter.
     state->resolver.async_resolve(
         name, "",
@@ -97,6 +101,7 @@ class SystemResolver final : public NameResolver {
           }
           state->callback(std::move(addresses));
         });
+    ++*waiting_;  // The answer never comes from inside the call.
   }
 
   IoContext& io_;

@@ -53,7 +53,7 @@ struct Readiness::Wait {
     state->is_waiting[side] = false;
     if (state->is_closed || error == asio::error::operation_aborted) return;
     if (!state->is_wanted[side]) return;
-    if (side == kError) state->is_wanted[kError] = false;  // It stays true: told once.
+    if (side == kError) state->is_wanted[kError] = false;  // An error lasts.
     state->callbacks[side]();
     if (!state->is_closed && state->is_wanted[side]) start(state, side);
   }
@@ -63,11 +63,7 @@ struct Readiness::Wait {
 };
 
 Readiness::Readiness(IoContext& io, int descriptor, Callbacks callbacks)
-    : state_(std::make_shared<State>(io, descriptor, std::move(callbacks))) {
-  if (!state_->callbacks[kError]) return;
-  state_->is_wanted[kError] = true;
-  Wait::start(state_, kError);
-}
+    : state_(std::make_shared<State>(io, descriptor, std::move(callbacks))) {}
 
 Readiness::~Readiness() {
   state_->is_closed = true;
@@ -82,6 +78,11 @@ void Readiness::want_read(bool wanted) {
 void Readiness::want_write(bool wanted) {
   state_->is_wanted[kWrite] = wanted;
   if (wanted) Wait::start(state_, kWrite);
+}
+
+void Readiness::want_error() {
+  state_->is_wanted[kError] = true;
+  Wait::start(state_, kError);
 }
 
 }  // namespace openp2p::net

@@ -24,7 +24,7 @@ class Readiness {
   struct Callbacks {
     Callback on_readable;
     Callback on_writable;
-    /// Optional: the descriptor has an error (or hung up), whatever is wanted. Told once.
+    /// The descriptor has an error, or hung up.
     Callback on_error;
   };
 
@@ -35,6 +35,7 @@ class Readiness {
 
   void want_read(bool wanted);
   void want_write(bool wanted);
+  void want_error();  ///< Told once; then it has to be wanted again.
 
  private:
   struct State;

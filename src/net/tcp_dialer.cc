@@ -13,10 +13,10 @@
 
 #include "net/clock.h"
 #include "net/descriptor.h"
+#include "net/light_timer.h"
 #include "net/readiness.h"
 #include "net/socket_address.h"
 #include "net/tcp_stream.h"
-#include "net/timer.h"
 
 namespace openp2p::net {
 namespace {
@@ -138,7 +138,7 @@ class DialUnderWay final : public Dial {
   DialRequest request_;
   TcpDialer::Callback callback_;
   const TimePoint give_up_at_;
-  Timer timer_;
+  LightTimer timer_;
   std::unique_ptr<NameResolver::Lookup> lookup_;
   std::vector<IpAddress> addresses_;
   std::size_t next_address_ = 0;

@@ -11,10 +11,10 @@
 
 #include "net/clock.h"
 #include "net/descriptor.h"
+#include "net/light_timer.h"
 #include "net/readiness.h"
 #include "net/socket_address.h"
 #include "net/tcp_stream.h"
-#include "net/timer.h"
 
 namespace openp2p::net {
 namespace {
@@ -68,7 +68,7 @@ struct TcpListener::State {
   Descriptor socket;
   OnAccept on_accept;
   std::optional<Readiness> readiness;
-  std::optional<Timer> retry;
+  std::optional<LightTimer> retry;
   bool is_paused = false;
   bool is_starved = false;
   bool is_closed = false;

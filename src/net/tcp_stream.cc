@@ -52,6 +52,8 @@ class TcpStream final : public forward::LocalStream {
   void set_handler(forward::LocalStreamHandler* handler) override {
     handler_ = handler;
     apply_wishes();
+    // Errors without a listener stay with the socket: none is lost before the first handler.
+    if (readiness_ && handler_ != nullptr) readiness_->want_error();
   }
   void want_read(bool wanted) override {
     wants_read_ = wanted;
@@ -149,12 +151,13 @@ void TcpStream::reset() {
 
 // Also called when both directions ended in order: then there is no error, and read() has the rest.
 void TcpStream::on_error() {
+  if (handler_ == nullptr) return;
   int error = 0;
   socklen_t size = sizeof error;
   ::getsockopt(socket_.number(), SOL_SOCKET, SO_ERROR, &error, &size);
   if (error == 0) return;
   fail({error, std::system_category()});
-  if (handler_ != nullptr) handler_->on_failed(failure_, monotonic_now());
+  handler_->on_failed(failure_, monotonic_now());
 }
 
 }  // namespace

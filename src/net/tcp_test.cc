@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "net/descriptor.h"
+#include "net/light_timer.h"
 #include "net/socket_address.h"
 #include "net/tcp_dialer.h"
 #include "net/tcp_listener.h"
@@ -83,7 +84,7 @@ class TableResolver final : public NameResolver {
   std::unique_ptr<Lookup> look_up(const std::string& name, Callback callback) override {
     struct Answer final : Lookup {
       Answer(IoContext& io, TimerCallback later) : timer(io, std::move(later)) {}
-      Timer timer;
+      LightTimer timer;
     };
     auto later = [this, name, call = std::move(callback)](TimePoint) {
       const auto found = table.find(name);
@@ -219,6 +220,22 @@ TEST(TcpStream, ResetIsHeardByOneWhoWantsNothing) {
       pair.io, [&] { return pair.far.failures > 1; }, 10ms));
 }
 
+TEST(TcpStream, ResetBeforeThereIsAHandlerIsHeardByTheFirst) {
+  Dialling dialling;
+  Listening listening(dialling.io);
+  dialling.finish({.host = "127.0.0.1", .port = listening.port(), .timeout = 5s, .allows = {}});
+  ASSERT_TRUE(run_until(dialling.io, [&] { return !listening.accepted.empty(); }));
+  dialling.stream->reset();
+  EXPECT_FALSE(run_until(
+      dialling.io, [] { return false; }, 5ms));
+
+  Peer far;
+  far.take(std::move(listening.accepted[0]));
+
+  ASSERT_TRUE(run_until(dialling.io, [&] { return bool(far.error); }));
+  EXPECT_EQ(far.error, std::errc::connection_reset);
+}
+
 TEST(TcpStream, DestroyingItDeliversWhatWasWritten) {
   Connected pair;
   ASSERT_TRUE(pair.near.stream && pair.far.stream);
@@ -270,7 +287,7 @@ class DescriptorFamine {
  public:
   DescriptorFamine() {
     ::getrlimit(RLIMIT_NOFILE, &before_);
-    const Descriptor next_free(::dup(0));
+    const Descriptor next_free(::socket(AF_INET, SOCK_DGRAM, 0));
     rlimit none = before_;
     none.rlim_cur = static_cast<rlim_t>(next_free.number());
     ::setrlimit(RLIMIT_NOFILE, &none);
@@ -289,7 +306,6 @@ TEST(TcpListener, WaitsForDescriptorsWithoutSpinning) {
   ASSERT_TRUE(dialling.stream);
   std::size_t turns = 0;
   {
-    Timer patience(dialling.io, [](TimePoint) {});  // Made while there are descriptors.
     const DescriptorFamine famine;
     listening.listener->resume();
     dialling.io.restart();
@@ -365,6 +381,18 @@ TEST(TcpDialer, TellsSilence) {
   dialling.finish({.host = "127.0.0.1", .port = port, .timeout = 30ms, .allows = {}});
 
   EXPECT_EQ(dialling.error, DialError::kTimedOut);
+}
+
+TEST(TcpDialer, TellsThatThereAreNoDescriptors) {
+  Dialling dialling;
+  const Listening listening(dialling.io);
+  {
+    const DescriptorFamine famine;
+    dialling.start({.host = "127.0.0.1", .port = listening.port(), .timeout = 5s, .allows = {}});
+    dialling.io.poll();
+  }
+
+  EXPECT_EQ(dialling.error, DialError::kNoResources);
 }
 
 TEST(TcpDialer, TriesEveryAddress) {

@@ -16,6 +16,9 @@ namespace openp2p::net {
 /// allocates. It never fires early, and late only by what the machine's scheduler adds (measured:
 /// 60 us), because pacing and acknowledgements ask for less than a millisecond.
 ///
+/// Takes a descriptor, and throws std::system_error at start-up if there is none: objects that come
+/// and go use LightTimer.
+///
 /// Threading: the loop's thread. The callback may arm, and may destroy this object.
 class Timer {
  public:

@@ -28,8 +28,8 @@ TEST(Timer, FiresNeverEarlyAndWithinAMillisecond) {
   }
 
   EXPECT_GE(*std::min_element(late.begin(), late.end()), 0ns);
-  std::nth_element(late.begin(), late.begin() + 20, late.end());
-  EXPECT_LT(late[20], 700us) << "a deadline below a millisecond is rounded to a whole one";
+  // The best of many: a busy machine is late at times, but rounding to a millisecond always is.
+  EXPECT_LT(*std::min_element(late.begin(), late.end()), 650us);
 }
 
 TEST(Timer, EarlierDeadlineReplacesLaterOne) {

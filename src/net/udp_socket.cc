@@ -35,10 +35,11 @@ Result<Descriptor> make_socket(const Address& local) {
 }  // namespace
 
 struct UdpSocket::State {
-  State(IoContext& loop, Descriptor fd, std::unique_ptr<UdpSyscalls> calls, UdpBuffers& buffers,
-        UdpHandler& owner, bool has_offload)
+  State(IoContext& loop, Descriptor fd, Descriptor second_fd, std::unique_ptr<UdpSyscalls> calls,
+        UdpBuffers& buffers, UdpHandler& owner, bool has_offload)
       : io(loop),
         descriptor(std::move(fd)),
+        duplicate(std::move(second_fd)),
         syscalls(std::move(calls)),
         handler(owner),
         sender({descriptor.number(), syscalls.get(), &owner, &counters, has_offload}),
@@ -56,31 +57,29 @@ struct UdpSocket::State {
     }
   }
 
-  // Waits on a duplicate that leaves the poll set afterwards: were the socket itself ever watched
-  // for writing, each datagram that leaves the kernel would wake the loop from then on.
   void wait_writable() {
     if (writable) return;
-    duplicate = Descriptor(::fcntl(descriptor.number(), F_DUPFD_CLOEXEC, 0));
-    const int number = duplicate ? duplicate.number() : descriptor.number();
-    writable.emplace(io, number, Readiness::Callbacks{{}, [this] { on_writable(); }, {}});
+    writable.emplace(io, duplicate.number(),
+                     Readiness::Callbacks{{}, [this] { on_writable(); }, {}});
     writable->want_write(true);
   }
 
   void on_writable() {
     writable.reset();
-    duplicate.close();
     handler.on_writable(monotonic_now());
   }
 
   IoContext& io;
   Descriptor descriptor;
+  // Watched for room, and only while there is none: were the socket itself ever watched for it,
+  // each datagram that leaves the kernel would wake the loop from then on.
+  Descriptor duplicate;
   std::unique_ptr<UdpSyscalls> syscalls;
   UdpHandler& handler;
   UdpCounters counters;
   UdpSender sender;
   UdpReceiver receiver;
   Readiness readable;
-  Descriptor duplicate;
   std::optional<Readiness> writable;
 };
 
@@ -93,9 +92,12 @@ Result<std::unique_ptr<UdpSocket>> UdpSocket::open(IoContext& io, const Address&
   SocketAddress address;
   const socklen_t size = to_socket_address(local, address);
   if (::bind(socket->number(), &address.base, size) != 0) return last_error();
+  Descriptor duplicate(::fcntl(socket->number(), F_DUPFD_CLOEXEC, 0));
+  if (!duplicate) return last_error();
   auto syscalls = options.syscalls ? std::move(options.syscalls) : make_udp_syscalls();
-  return std::unique_ptr<UdpSocket>(new UdpSocket(std::make_unique<State>(
-      io, std::move(*socket), std::move(syscalls), buffers, handler, has_offload)));
+  return std::unique_ptr<UdpSocket>(
+      new UdpSocket(std::make_unique<State>(io, std::move(*socket), std::move(duplicate),
+                                            std::move(syscalls), buffers, handler, has_offload)));
 }
 
 UdpSocket::UdpSocket(std::unique_ptr<State> state) : state_(std::move(state)) {}
