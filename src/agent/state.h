@@ -15,12 +15,13 @@
 namespace openp2p::agent {
 
 /// The largest state file read or written. The most forwards and destinations below, each with the
-/// longest names, need 850 KiB.
+/// longest names, need 650 KiB.
 inline constexpr std::size_t kStateBytesMax = 1024 * 1024;
 /// More forwards than any known user has by two orders; each costs a listening socket.
 inline constexpr std::size_t kForwardsMax = 1'000;
-/// `--accept` destinations; the policy looks through them once for each opened connection.
-inline constexpr std::size_t kAcceptsMax = 1'000;
+/// `--accept` destinations, as many as forward::AcceptPolicy takes: it looks through them once for
+/// each opened connection.
+inline constexpr std::size_t kAcceptsMax = 256;
 
 /// Why the state cannot be used, in words for the person who starts the agent: the file, what is
 /// wrong with it, and the command that repairs it.

@@ -253,8 +253,9 @@ StateResult<std::optional<AgentState>> StateFolder::load_state() const {
 
 StateResult<void> StateFolder::save_state(const AgentState& state) {
   const std::string text = encode_state(state);
-  if (text.size() > kStateBytesMax) {
-    return StateFailure{Kind::kDisk, file(kStateName) + " would be larger than 1 MiB"};
+  // What could not be read again must not replace what can.
+  if (const auto read_back = decode_state(text, file(kStateName)); !read_back) {
+    return StateFailure{Kind::kCorrupt, "not stored: " + read_back.error().text};
   }
   return write(kStateName, as_bytes(text));
 }

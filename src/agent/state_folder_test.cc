@@ -57,13 +57,13 @@ class StateFolderTest : public testing::Test {
 AgentState state_number(unsigned number) {
   AgentState state;
   state.node_name = "node" + std::to_string(number);
-  state.accepts.assign(800, "host" + std::to_string(number) + ":1");
+  state.accepts.assign(kAcceptsMax, "a-host-with-a-long-name" + std::to_string(number) + ":1");
   return state;
 }
 
 bool is_whole(const AgentState& state) {
-  if (!state.node_name.starts_with("node") || state.accepts.size() != 800) return false;
-  const std::string accept = "host" + state.node_name.substr(4) + ":1";
+  if (!state.node_name.starts_with("node") || state.accepts.size() != kAcceptsMax) return false;
+  const std::string accept = "a-host-with-a-long-name" + state.node_name.substr(4) + ":1";
   return std::all_of(state.accepts.begin(), state.accepts.end(),
                      [&](const std::string& text) { return text == accept; });
 }
@@ -332,6 +332,16 @@ TEST_F(StateFolderTest, KeepsTheOldStateOnAFullDisk) {
   const int code = exit_code_of(child);
   if (code == kNoNamespace) GTEST_SKIP() << "user namespaces are not allowed here";
   EXPECT_EQ(code, 0);
+}
+
+TEST_F(StateFolderTest, StoresNothingThatItCouldNotReadAgain) {
+  const auto folder = open();
+  ASSERT_TRUE(folder->save_state(state_number(1)));
+  AgentState bad = state_number(2);
+  bad.node_name = "a\x1b[2J";
+
+  EXPECT_FALSE(folder->save_state(bad));
+  EXPECT_EQ((*folder->load_state())->node_name, "node1");
 }
 
 TEST_F(StateFolderTest, ReportsAPathThatCannotBe) {
