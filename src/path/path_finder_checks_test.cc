@@ -145,6 +145,44 @@ TEST(PathFinderChecks, OldNominationsDoNotCount) {
   EXPECT_TRUE(on_v6());
 }
 
+TEST(PathFinderChecks, AnOvertakenNominationDoesNotCount) {
+  World world(12);
+  for (int i = 0; i < 2; ++i) {
+    world.add_socket(i, address(i == 0 ? "198.51.100.1:1" : "198.51.100.2:2"), nullptr);
+    world.add_socket(i, address(i == 0 ? "[2001:db8::1]:1" : "[2001:db8::2]:2"), nullptr);
+  }
+  world.gather_and_tell();
+  world.run_for(30s);
+  PathFinder& finder = world.finder(1);
+  ASSERT_TRUE(finder.selected()->remote.ip.is_v6());
+  const auto nominate_v4 = [&](std::uint64_t number) {
+    world.inject(1, world.party(1).sockets[0].id, address("198.51.100.1:1"),
+                 make_check(0, number, /*is_nomination=*/true, config_of(0).check_key));
+    return finder.selected()->remote.ip.is_v4();
+  };
+  nominate_v4(500);
+  ASSERT_TRUE(finder.selected()->remote.ip.is_v4()) << "a new one counts";
+  world.inject(1, world.party(1).sockets[1].id, address("[2001:db8::1]:1"),
+               make_check(0, 600, /*is_nomination=*/true, config_of(0).check_key));
+  ASSERT_TRUE(finder.selected()->remote.ip.is_v6());
+
+  EXPECT_FALSE(nominate_v4(599)) << "never seen, but older";
+}
+
+TEST(PathFinderChecks, AnswersToAnAddressThatNeverAnsweredAreATrickle) {
+  Joined joined(13);
+  World& world = joined.world;
+
+  for (std::uint64_t i = 0; i < 1000; ++i) {
+    const Bytes check = make_check(1, 1000 + i, /*is_nomination=*/false, config_of(1).check_key);
+    world.inject(0, joined.socket(0), kVictim, check);
+    world.run_for(10ms);
+  }
+
+  EXPECT_LE(world.strays[kVictim], 64 + 10 + 24 + 2) << "answers and checks of ten seconds";
+  EXPECT_GE(world.strays[kVictim], 64);
+}
+
 TEST(PathFinderChecks, AnswersFromElsewhereProveNothing) {
   World world(6);
   world.add_socket(0, address("198.51.100.1:1"), nullptr);

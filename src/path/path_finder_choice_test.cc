@@ -99,7 +99,7 @@ TEST(PathFinderChoice, LeavesADeadPathWithinTwoSecondsUnderData) {
       stack.world.run_for(50ms);
     }
 
-    EXPECT_LE(stack.world.now() - cut_at, 3s);
+    EXPECT_LE(stack.world.now() - cut_at, 2s);
   }
 }
 
