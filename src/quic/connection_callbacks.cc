@@ -13,6 +13,11 @@ int handshake_completed(ngtcp2_conn*, void* user_data) noexcept {
   return connection(user_data).on_handshake_completed() ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;
 }
 
+int handshake_confirmed(ngtcp2_conn*, void* user_data) noexcept {
+  connection(user_data).on_handshake_confirmed();
+  return 0;
+}
+
 int stream_open(ngtcp2_conn*, std::int64_t id, void* user_data) noexcept {
   connection(user_data).on_stream_opened(id);
   return 0;
@@ -99,6 +104,7 @@ ngtcp2_callbacks make_callbacks(bool is_server) {
   table.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
   set_key_callbacks(table);
   table.handshake_completed = handshake_completed;
+  table.handshake_confirmed = handshake_confirmed;
   table.stream_open = stream_open;
   table.recv_stream_data = recv_stream_data;
   table.acked_stream_data_offset = acked_stream_data_offset;

@@ -260,6 +260,7 @@ bool ConnectionImpl::on_handshake_completed() {
   }
   CHECK(presented_peer_.has_value());  // TLS completes only after verify_peer().
   peer_ = presented_peer_;
+  is_confirmed_ = is_server_;
   if (!is_closed()) handler_.on_authenticated(*peer_);
   return true;
 }

@@ -83,6 +83,7 @@ class ConnectionImpl {
 
   /// From ngtcp2 and GnuTLS, during calls into them.
   bool on_handshake_completed();  ///< False: the peer did not agree to our protocol.
+  void on_handshake_confirmed() { is_confirmed_ = true; }  ///< Told to clients only.
   void on_stream_opened(std::int64_t id);
   void on_stream_data(Stream& stream, ByteView data, bool is_end);
   void on_stream_acknowledged(Stream& stream, std::uint64_t offset);
@@ -161,6 +162,7 @@ class ConnectionImpl {
 
   std::optional<NodeId> presented_peer_;  // Said to be; proved once the handshake completes.
   std::optional<NodeId> peer_;
+  bool is_confirmed_ = false;  // RFC 9001 section 4.1.2.
   bool was_refused_by_us_ = false;
   bool was_reset_ = false;
   std::uint64_t packets_opened_ = 0;

@@ -227,7 +227,7 @@ void ConnectionImpl::update_key_if_due(ngtcp2_tstamp ts) {
   if (packets_sealed_ < key_update_tried_at_ + kPacketsBetweenTries && !is_key_update_wanted_)
     return;
   key_update_tried_at_ = packets_sealed_;
-  if (!peer_ || ngtcp2_conn_initiate_key_update(conn(), ts) != 0) return;
+  if (!is_confirmed_ || ngtcp2_conn_initiate_key_update(conn(), ts) != 0) return;
   packets_sealed_at_update_ = packets_sealed_;
   is_key_update_wanted_ = false;
 }
