@@ -97,6 +97,25 @@ TEST(BytePipe, HalfCloseEndsOneDirectionAfterItsBytes) {
   EXPECT_EQ(status(pipe.a()), ReadStatus::kNothingYet);
 }
 
+TEST(BytePipe, CallsNobodyInVainAfterTheEnd) {
+  World world(1);
+  BytePipe shut(world), reset(world);
+  int calls = 0;
+  shut.a().on_writable([&] { ++calls; });
+  shut.a().write(as_bytes("last words"));
+  shut.a().shutdown_write();
+  shut.a().write(as_bytes("not taken"));
+  reset.b().on_readable([&] { ++calls; });
+  reset.a().write(as_bytes("on its way"));
+  reset.b().reset();
+
+  world.run_for(1s);
+  read_all(shut.b());
+  world.run_for(1s);
+
+  EXPECT_EQ(calls, 0);
+}
+
 TEST(BytePipe, ResetEndsBothEndsAndDropsWhatWasNotRead) {
   World world(1);
   BytePipe pipe(world, {.delay = 1ms});

@@ -252,11 +252,38 @@ TEST_F(NetworkTest, AHostThatIsGoneReceivesNothing) {
   auto bob = make_public_host(internet_);
   const Address to = bob->open_udp().local();
 
-  alice->open_udp().send(to, as_bytes("x"));
+  alice->open_udp().send(to, as_bytes("to nobody"));
+  world_.run_for(3ms);
+  alice->open_udp().send(to, as_bytes("to nobody either"));
+  world_.run_for(4ms);  // The first is on its last link.
   bob.reset();
   run();
 
   EXPECT_EQ(world_.counters().delivered, 0u);
+  EXPECT_EQ(world_.counters().drops(DropReason::kClosed), 1u);
+  EXPECT_EQ(world_.counters().drops(DropReason::kNoRoute), 1u);
+}
+
+TEST_F(NetworkTest, UnknownHostsOfTheLanAreNotLookedForOutside) {
+  Home home(internet_, NatKind::kPortRestricted);
+  home.host().open_udp().send({IpAddress::v4(192, 168, 1, 77), 9}, as_bytes("x"));
+  run();
+  EXPECT_EQ(home.router()->nat().mappings_peak(), 0u);
+}
+
+TEST_F(NetworkTest, PrefersTheNetworkThatTheDestinationIsIn) {
+  Home home(internet_, NatKind::kPortRestricted);
+  Network storage(world_, Prefix{IpAddress::v4(10, 9, 0, 0), 16});
+  Host disk(world_, storage);
+  home.host().attach(storage);
+  UdpSocket& service = disk.open_udp();
+  Inbox inbox(service);
+
+  home.host().open_udp().send(service.local(), as_bytes("x"));
+  run();
+
+  ASSERT_THAT(inbox.texts, ElementsAre("x"));
+  EXPECT_EQ(inbox.senders[0].ip, home.host().interface(1).address(Family::kV4));
 }
 
 std::uint64_t hash_of_busy_internet(std::uint64_t seed) {
