@@ -55,16 +55,15 @@ Result<std::optional<JoinToken>> first_token(Records& records, SecretSource& sec
   if (!nodes->empty()) return std::optional<JoinToken>();
   const auto users = records.users();
   if (!users) return users.error();
-  const bool has_user = std::ranges::any_of(
-      *users, [&](const User& user) { return user.email == request.email; });
+  const bool has_user =
+      std::ranges::any_of(*users, [&](const User& user) { return user.email == request.email; });
   if (!has_user) return std::optional<JoinToken>();
   auto token = make_token(records, secrets, request, now);
   if (!token) return token.error();
   return std::optional(std::move(*token));
 }
 
-Result<std::vector<NodeRow>> list_nodes(Records& records,
-                                        const std::optional<std::string>& email) {
+Result<std::vector<NodeRow>> list_nodes(Records& records, const std::optional<std::string>& email) {
   const auto users = records.users();
   if (!users) return users.error();
   std::vector<NodeRow> rows;
@@ -95,11 +94,20 @@ std::optional<Duration> parse_lifetime(std::string_view text) {
   if (text.size() < 2) return std::nullopt;
   std::int64_t unit_seconds = 0;
   switch (text.back()) {
-    case 's': unit_seconds = 1; break;
-    case 'm': unit_seconds = 60; break;
-    case 'h': unit_seconds = 3'600; break;
-    case 'd': unit_seconds = 86'400; break;
-    default: return std::nullopt;
+    case 's':
+      unit_seconds = 1;
+      break;
+    case 'm':
+      unit_seconds = 60;
+      break;
+    case 'h':
+      unit_seconds = 3'600;
+      break;
+    case 'd':
+      unit_seconds = 86'400;
+      break;
+    default:
+      return std::nullopt;
   }
   std::uint32_t number = 0;
   const char* const end = text.data() + text.size() - 1;

@@ -9,8 +9,8 @@
 #include "server/store.h"
 #include "wire/join_token.h"
 
-/// What the owner of a server does with its records, by commands. They work on the database beside a
-/// running server, which notices within a second.
+/// What the owner of a server does with its records, by commands. They work on the database beside
+/// a running server, which notices within a second.
 namespace openp2p::server {
 
 constexpr Duration kTokenLifetime = std::chrono::hours(24);

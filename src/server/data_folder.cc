@@ -46,8 +46,8 @@ class Descriptor {
 /// 0 or the error number. What was there under that name, left by a killed process, is replaced.
 int write_new(int folder, const std::string& name, ByteView content) {
   ::unlinkat(folder, name.c_str(), 0);
-  Descriptor file(::openat(folder, name.c_str(),
-                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  Descriptor file(
+      ::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (file.get() < 0) return errno;
   while (!content.empty()) {
     const ssize_t size = ::write(file.get(), content.data(), content.size());
@@ -116,8 +116,7 @@ DataResult<std::unique_ptr<DataFolder>> DataFolder::open(const std::filesystem::
 
 DataResult<void> DataFolder::lock() {
   const std::string where = (path_ / kLockName).string();
-  Descriptor file(
-      ::openat(folder_, kLockName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  Descriptor file(::openat(folder_, kLockName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (file.get() < 0) return failed("cannot open " + where, errno);
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return failed("cannot lock " + where, errno);
@@ -154,7 +153,8 @@ DataResult<IdentityKey> DataFolder::key(SecretSource& secrets) {
   // A link, not a rename: it never replaces a key that another process made meanwhile.
   if (error == 0 && ::linkat(folder_, temporary.c_str(), folder_, kKeyName, 0) != 0) error = errno;
   ::unlinkat(folder_, temporary.c_str(), 0);
-  if (error != 0 && error != EEXIST) return failed("cannot store the key in " + path_.string(), error);
+  if (error != 0 && error != EEXIST)
+    return failed("cannot store the key in " + path_.string(), error);
   if (::fsync(folder_) != 0) return failed("cannot store the key in " + path_.string(), errno);
   loaded = load_key();
   if (!loaded) return loaded.error();

@@ -42,7 +42,8 @@ class DataFolder {
 
   /// For as long as this object lives. Fails where another server runs on the folder.
   DataResult<void> lock();
-  /// The server's key, made at the first call ever. Two processes that make it at once get the same.
+  /// The server's key, made at the first call ever. Two processes that make it at once get the
+  /// same.
   DataResult<IdentityKey> key(SecretSource& secrets);
 
   /// Where nodes reach the server, as the last `run` was told: for tokens that a command makes.

@@ -81,8 +81,8 @@ ListenPlan plan_listening(const std::vector<Address>& listens, std::uint16_t stu
     if (before >= 2) return {{}, "at most two addresses of one family can be listened on"};
     const bool is_known = std::ranges::any_of(plan.sockets, [&](const ListenSocket& socket) {
       return socket.address == address ||
-             (same_family(socket) && (socket.address.ip.is_unspecified() ||
-                                      address.ip.is_unspecified()));
+             (same_family(socket) &&
+              (socket.address.ip.is_unspecified() || address.ip.is_unspecified()));
     });
     if (is_known) return {{}, address.text() + " is listened on already by another --listen"};
     ListenSocket socket{.address = address,

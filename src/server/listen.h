@@ -18,23 +18,24 @@ struct ListenSocket {
   Address address;
   bool is_alternate_ip = false;    ///< RFC 5780: the second address of its family.
   bool is_alternate_port = false;  ///< The port that is STUN's own.
-  bool is_optional = false;        ///< Not asked for by name: left out where the machine has no such
-                                   ///< family.
+  bool is_optional = false;  ///< Not asked for by name: left out where the machine has no such
+                             ///< family.
 };
 
-/// "ADDR:PORT", "[V6]:PORT", "ADDR" (with kSessionPort) or ":PORT" (both families). Empty: malformed.
+/// "ADDR:PORT", "[V6]:PORT", "ADDR" (with kSessionPort) or ":PORT" (both families). Empty:
+/// malformed.
 std::vector<Address> parse_listen(std::string_view text);
 
 struct ListenPlan {
   std::vector<ListenSocket> sockets;
   std::string problem;  ///< Not empty: why it cannot be, for people.
 };
-/// `listens`: none means both families at kSessionPort. At most two addresses a family, all with one
-/// port, which is not `stun_port`. stun_port 0: no second port.
+/// `listens`: none means both families at kSessionPort. At most two addresses a family, all with
+/// one port, which is not `stun_port`. stun_port 0: no second port.
 ListenPlan plan_listening(const std::vector<Address>& listens, std::uint16_t stun_port);
 
-/// "host:port" under which nodes elsewhere may reach a server that listens so: the addresses listened
-/// on, and for those that mean "all", this machine's own (`own`), public ones first.
+/// "host:port" under which nodes elsewhere may reach a server that listens so: the addresses
+/// listened on, and for those that mean "all", this machine's own (`own`), public ones first.
 std::vector<std::string> reachable_addresses(const std::vector<ListenSocket>& sockets,
                                              const std::vector<IpAddress>& own);
 std::vector<IpAddress> own_addresses();  ///< Of interfaces that are up; asks the system.

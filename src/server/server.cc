@@ -26,8 +26,9 @@ Moment moment(TimePoint now) { return {.mono = now, .wall = net::wall_now()}; }
 std::string bind_problem(const Address& address, std::error_code error) {
   std::string text = "cannot listen on " + address.text() + "/udp: " + error.message();
   if (error == std::errc::address_in_use) {
-    text += ". Another program uses this port: stop it (ss -lunp shows which), or choose another "
-            "with --listen ADDR:PORT and --stun-port PORT";
+    text +=
+        ". Another program uses this port: stop it (ss -lunp shows which), or choose another "
+        "with --listen ADDR:PORT and --stun-port PORT";
   } else if (error == std::errc::address_not_available) {
     text += ". This machine does not have the address: ip address shows those it has";
   } else if (error == std::errc::permission_denied) {

@@ -15,12 +15,12 @@
 
 namespace openp2p::server {
 
-/// A server on real sockets: the driver around Core. Sockets, one timer, and a worker thread for the
-/// database.
+/// A server on real sockets: the driver around Core. Sockets, one timer, and a worker thread for
+/// the database.
 ///
-/// Hot path, per received batch: Core's handling, then at the end of the turn one pass that polls and
-/// sends. Datagrams that the kernel has no room for are dropped, as networks do; QUIC sends again.
-/// Threading: the loop's thread.
+/// Hot path, per received batch: Core's handling, then at the end of the turn one pass that polls
+/// and sends. Datagrams that the kernel has no room for are dropped, as networks do; QUIC sends
+/// again. Threading: the loop's thread.
 class Server {
  public:
   struct Options {

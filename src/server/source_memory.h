@@ -9,12 +9,13 @@ namespace openp2p::server {
 /// Which of this machine's addresses a remote one wrote to, so that a socket bound to all of them
 /// answers from the same: clients and NATs know no other (RFC 8489 section 6.3.1).
 ///
-/// A table of fixed size in which a newer entry takes the place of one that falls into the same slot.
-/// Who loses its slot is answered from the address that the kernel chooses, which on a machine with
-/// one address is the right one anyway. Threading: one owner.
+/// A table of fixed size in which a newer entry takes the place of one that falls into the same
+/// slot. Who loses its slot is answered from the address that the kernel chooses, which on a
+/// machine with one address is the right one anyway. Threading: one owner.
 class SourceMemory {
  public:
-  static constexpr std::size_t kEntries = 8'192;  ///< 400 KiB; two for each three sessions at worst.
+  static constexpr std::size_t kEntries =
+      8'192;  ///< 400 KiB; two for each three sessions at worst.
 
   SourceMemory() : entries_(kEntries) {}
 
@@ -31,9 +32,7 @@ class SourceMemory {
     Address remote;
     IpAddress local;
   };
-  static std::size_t slot(const Address& remote) {
-    return std::hash<Address>{}(remote) % kEntries;
-  }
+  static std::size_t slot(const Address& remote) { return std::hash<Address>{}(remote) % kEntries; }
   std::vector<Entry> entries_;
 };
 

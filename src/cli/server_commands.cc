@@ -1,0 +1,256 @@
+#include "cli/server_commands.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <cstdio>
+
+#include "base/ids.h"
+#include "cli/exit_code.h"
+#include "cli/table.h"
+#include "net/clock.h"
+#include "server/admin.h"
+#include "server/data_folder.h"
+#include "server/listen.h"
+#include "server/password.h"
+#include "server/sqlite_records.h"
+
+namespace openp2p::cli {
+namespace {
+
+namespace json = boost::json;
+
+int fail(const std::string& text) {
+  print_server_error(text);
+  return kExitFailed;
+}
+
+void print_json(const json::value& value) { print(json::serialize(value) + "\n"); }
+
+std::string date_text(WallTime time) {
+  if (time.us == 0) return "never";
+  return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(time.us / 1'000'000));
+}
+
+std::string ago_text(WallTime time, WallTime now) {
+  const Duration ago = std::chrono::microseconds(std::max<std::int64_t>(now.us - time.us, 0));
+  return ago < std::chrono::minutes(1) ? "just now" : duration_text(ago) + " ago";
+}
+
+/// The folder and the database of it, opened beside a running server or without one.
+struct Opened {
+  std::unique_ptr<server::DataFolder> folder;
+  std::unique_ptr<server::SqliteRecords> records;
+};
+
+/// nullopt: said why.
+std::optional<Opened> open_records(const ServerCommand& command) {
+  auto folder = server::DataFolder::open(command.data);
+  if (!folder) return print_server_error(folder.error().text), std::nullopt;
+  const std::filesystem::path file = (*folder)->database();
+  auto records = server::SqliteRecords::open({.file = file, .checks_integrity = false});
+  if (!records) {
+    return print_server_error(file.string() + ": " + records.error().message()), std::nullopt;
+  }
+  return Opened{std::move(*folder), std::move(*records)};
+}
+
+/// The first line of standard input; nullopt where it is no password, which was said.
+std::optional<std::string> read_password() {
+  std::array<char, server::kPasswordBytesMax + 2> buffer{};
+  if (std::fgets(buffer.data(), static_cast<int>(buffer.size()), stdin) == nullptr) {
+    return print_server_error("no password came on standard input"), std::nullopt;
+  }
+  std::string password(buffer.data());
+  wipe(std::as_writable_bytes(std::span(buffer)));
+  while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) {
+    password.pop_back();
+  }
+  if (password.size() < server::kPasswordBytesMin || password.size() > server::kPasswordBytesMax) {
+    print_server_error(fmt::format("a password has {} to {} bytes", server::kPasswordBytesMin,
+                                   server::kPasswordBytesMax));
+    return std::nullopt;
+  }
+  return password;
+}
+
+std::string no_such_user(const std::string& email) {
+  return "there is no user " + email + ". The users are shown by: openp2p-server user list";
+}
+
+/// Where nodes reach the server: as asked for, as the last run was told, or as this machine looks.
+std::vector<std::string> token_addresses(const server::DataFolder& folder,
+                                         const std::vector<std::string>& asked) {
+  if (!asked.empty()) return asked;
+  auto saved = folder.load_addresses();
+  if (!saved.empty()) return saved;
+  return server::reachable_addresses(server::plan_listening({}, server::kStunPort).sockets,
+                                     server::own_addresses());
+}
+
+json::object node_json(const server::NodeRow& row) {
+  return {{"id", row.node.id.text()},
+          {"name", row.node.name},
+          {"user", row.email},
+          {"version", row.node.version},
+          {"platform", row.node.platform},
+          {"joined_at_us", row.node.joined_at.us},
+          {"seen_at_us", row.node.seen_at.us}};
+}
+
+}  // namespace
+
+void print_server_error(const std::string& text) {
+  std::fprintf(stderr, "openp2p-server: %s\n", printable(text, 2'000).c_str());
+}
+
+int add_user(const ServerCommand& command, const std::string& email, bool reads_password) {
+  if (!server::is_valid_email(email)) {
+    print_server_error("\"" + email + "\" is no email address");
+    return kExitUsage;
+  }
+  SystemSecrets secrets;
+  std::string hash;
+  if (reads_password) {
+    auto password = read_password();
+    if (!password) return kExitFailed;
+    auto hashed = server::hash_password(*password, secrets);
+    wipe(std::as_writable_bytes(std::span(*password)));
+    if (!hashed) return fail("the password cannot be hashed: " + hashed.error().message());
+    hash = std::move(*hashed);
+  }
+  const auto opened = open_records(command);
+  if (!opened) return kExitFailed;
+  const Status added =
+      server::add_user(*opened->records, secrets, email, std::move(hash), net::wall_now());
+  if (!added) return fail(email + ": " + added.error().message());
+  if (command.is_json) {
+    print_json(json::object{{"user", email}, {"has_password", reads_password}});
+  } else {
+    print("User " + email + " added. To join a device to this user's network:\n" +
+          "  openp2p-server token new --user " + email + "\n");
+  }
+  return kExitDone;
+}
+
+int list_users(const ServerCommand& command) {
+  const auto opened = open_records(command);
+  if (!opened) return kExitFailed;
+  const auto users = opened->records->users();
+  if (!users) return fail(users.error().message());
+  json::array list;
+  Table table({"USER", "NODES", "PASSWORD", "ADDED"});
+  for (const server::User& user : *users) {
+    const auto nodes = opened->records->nodes(user.network);
+    if (!nodes) return fail(nodes.error().message());
+    const bool has_password = !user.password_hash.empty();
+    table.add({user.email, std::to_string(nodes->size()), has_password ? "yes" : "no",
+               date_text(user.created_at)});
+    list.push_back(json::object{{"user", user.email},
+                                {"nodes", nodes->size()},
+                                {"has_password", has_password},
+                                {"created_at_us", user.created_at.us}});
+  }
+  if (command.is_json) {
+    print_json(json::object{{"users", std::move(list)}});
+  } else {
+    print(table.text());
+  }
+  return kExitDone;
+}
+
+int new_token(const ServerCommand& command, const NewTokenOptions& options) {
+  const auto opened = open_records(command);
+  if (!opened) return kExitFailed;
+  SystemSecrets secrets;
+  const auto key = opened->folder->key(secrets);
+  if (!key) return fail(key.error().text);
+  const server::TokenRequest request{
+      .email = options.email,
+      .is_reusable = options.is_reusable,
+      .lifetime = options.lifetime,
+      .addresses = token_addresses(*opened->folder, options.addresses),
+      .server = key->id()};
+  const auto token = server::make_token(*opened->records, secrets, request, net::wall_now());
+  if (!token && token.error() == make_error_code(server::StoreError::kNoSuchUser)) {
+    return fail(no_such_user(options.email));
+  }
+  if (!token) return fail(token.error().message());
+  if (command.is_json) {
+    print_json(json::object{
+        {"token", token->text()},
+        {"user", options.email},
+        {"reusable", options.is_reusable},
+        {"expires_at_us", token->expires.us},
+        {"addresses", json::array(request.addresses.begin(), request.addresses.end())}});
+    return kExitDone;
+  }
+  print("On the device that is to join " + options.email + "'s network:\n  openp2p up --token " +
+        token->text() + "\n" +
+        (options.is_reusable ? "For any number of devices" : "For one device") +
+        (token->expires.us == 0 ? ", without end.\n"
+                                : ", until " + date_text(token->expires) + ".\n"));
+  return kExitDone;
+}
+
+int list_nodes(const ServerCommand& command, const std::optional<std::string>& email) {
+  const auto opened = open_records(command);
+  if (!opened) return kExitFailed;
+  const auto nodes = server::list_nodes(*opened->records, email);
+  if (!nodes && email && nodes.error() == make_error_code(server::StoreError::kNoSuchUser)) {
+    return fail(no_such_user(*email));
+  }
+  if (!nodes) return fail(nodes.error().message());
+  if (command.is_json) {
+    json::array list;
+    for (const server::NodeRow& row : *nodes) list.push_back(node_json(row));
+    print_json(json::object{{"nodes", std::move(list)}});
+    return kExitDone;
+  }
+  const WallTime now = net::wall_now();
+  Table table({"NAME", "ID", "USER", "LAST SEEN", "VERSION", "PLATFORM"});
+  for (const server::NodeRow& row : *nodes) {
+    table.add({row.node.name, row.node.id.brief(), row.email, ago_text(row.node.seen_at, now),
+               row.node.version, row.node.platform});
+  }
+  print(table.text());
+  return kExitDone;
+}
+
+int remove_node(const ServerCommand& command, const std::string& name_or_id,
+                const std::optional<std::string>& email) {
+  const auto opened = open_records(command);
+  if (!opened) return kExitFailed;
+  const auto nodes = server::list_nodes(*opened->records, email);
+  if (!nodes && email && nodes.error() == make_error_code(server::StoreError::kNoSuchUser)) {
+    return fail(no_such_user(*email));
+  }
+  if (!nodes) return fail(nodes.error().message());
+  const auto matches = server::match_nodes(*nodes, name_or_id);
+  if (matches.empty()) {
+    return fail("there is no node \"" + name_or_id +
+                "\". The nodes are shown by: openp2p-server node list");
+  }
+  if (matches.size() > 1) {
+    std::string text = "several nodes are called \"" + name_or_id + "\". Say which by its ID:";
+    for (const auto& row : matches) text += " " + row.node.id.text() + " (" + row.email + ")";
+    return fail(text);
+  }
+  const server::Node& node = matches.front().node;
+  const auto removed = opened->records->remove(node.id, net::wall_now());
+  if (!removed) return fail(removed.error().message());
+  if (command.is_json) {
+    print_json(json::object{{"removed", node_json(matches.front())}});
+  } else {
+    print("Node " + printable(node.name) + " (" + node.id.brief() +
+          ") removed. A running server ends its session within two seconds.\n");
+  }
+  return kExitDone;
+}
+
+}  // namespace openp2p::cli

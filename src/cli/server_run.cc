@@ -1,0 +1,154 @@
+#include <signal.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+
+#include "agent/log_sink.h"
+#include "cli/exit_code.h"
+#include "cli/server_commands.h"
+#include "cli/table.h"
+#include "net/clock.h"
+#include "net/signals.h"
+#include "server/admin.h"
+#include "server/data_folder.h"
+#include "server/server.h"
+#include "server/sqlite_records.h"
+
+namespace openp2p::cli {
+namespace {
+
+int fail(const std::string& text) {
+  print_server_error(text);
+  return kExitFailed;
+}
+
+/// nullopt: said why.
+std::optional<server::ListenPlan> read_plan(const ServerRunOptions& options) {
+  std::vector<Address> listens;
+  for (const std::string& text : options.listens) {
+    const auto parsed = server::parse_listen(text);
+    if (parsed.empty()) {
+      print_server_error("--listen " + text +
+                         ": this is not ADDRESS:PORT, [IPV6]:PORT, ADDRESS or :PORT");
+      return std::nullopt;
+    }
+    listens.insert(listens.end(), parsed.begin(), parsed.end());
+  }
+  auto plan = server::plan_listening(listens, options.stun_port);
+  if (!plan.problem.empty()) return print_server_error(plan.problem), std::nullopt;
+  for (const std::string& address : options.public_addresses) {
+    if (JoinToken::is_valid_address(address)) continue;
+    print_server_error("--public-address " + address + ": this is not HOST:PORT");
+    return std::nullopt;
+  }
+  if (options.public_addresses.size() > JoinToken::kAddressesMax) {
+    return print_server_error("at most 8 public addresses fit a join token"), std::nullopt;
+  }
+  return plan;
+}
+
+/// Told to nodes as the STUN service; they cannot use names there.
+std::vector<std::string> numeric_only(const std::vector<std::string>& addresses) {
+  std::vector<std::string> numeric;
+  for (const std::string& text : addresses) {
+    if (Address::parse(text)) numeric.push_back(text);
+  }
+  return numeric;
+}
+
+bool is_for_home_only(const std::vector<std::string>& addresses) {
+  return std::ranges::none_of(addresses, [](const std::string& text) {
+    const auto address = Address::parse(text);
+    return !address || server::is_public(address->ip);
+  });
+}
+
+void greet(const server::DataFolder& folder, const NodeId& key,
+           const std::vector<Address>& listening, const std::vector<std::string>& addresses) {
+  std::string text = "openp2p-server " OPENP2P_VERSION "\n";
+  text += "data       " + printable(folder.path().string()) + "\n";
+  text += "key        " + key.text() + "\n";
+  for (const Address& address : listening) text += "listening  " + address.text() + "/udp\n";
+  for (const std::string& address : addresses) text += "address    " + address + "\n";
+  if (is_for_home_only(addresses)) {
+    text +=
+        "No address of this machine is public. For nodes elsewhere, forward the UDP ports to "
+        "it and start it with: openp2p-server run --public-address HOST:PORT\n";
+  }
+  print(text);
+}
+
+/// Only once the ports are open: a token is shown by a server that can be joined. On a connection
+/// to the database of its own, since the other one is the worker's by now.
+std::optional<std::string> offer_token(const std::filesystem::path& database,
+                                       const server::TokenRequest& request) {
+  const auto failure = [&](std::error_code error) {
+    return database.string() + ": " + error.message();
+  };
+  SystemSecrets secrets;
+  auto records = server::SqliteRecords::open({.file = database, .checks_integrity = false});
+  if (!records) return failure(records.error());
+  const auto token = server::first_token(**records, secrets, request, net::wall_now());
+  if (!token) return failure(token.error());
+  if (*token) {
+    print("There is no node yet. On each of your devices, within 24 hours:\n  openp2p up --token " +
+          (*token)->text() + "\n");
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+int run_server(const ServerRunOptions& options) {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // A full disk is an error of write(2), not the end.
+  auto plan = read_plan(options);
+  if (!plan) return kExitUsage;
+  const auto folder = server::DataFolder::open(options.data);
+  if (!folder) return fail(folder.error().text);
+  if (const auto locked = (*folder)->lock(); !locked) return fail(locked.error().text);
+  SystemSecrets secrets;
+  const auto key = (*folder)->key(secrets);
+  if (!key) return fail(key.error().text);
+
+  agent::StderrLog log_sink(options.log_level);
+  const Log log(&log_sink);
+  const auto database = (*folder)->database();
+  auto records = server::SqliteRecords::open({.file = database});
+  if (!records) return fail(database.string() + ": " + records.error().message());
+  const auto addresses = options.public_addresses.empty()
+                             ? server::reachable_addresses(plan->sockets, server::own_addresses())
+                             : options.public_addresses;
+  if (const auto saved = (*folder)->save_addresses(addresses); !saved) {
+    return fail(saved.error().text);
+  }
+  const Status user = server::ensure_first_user(**records, secrets, net::wall_now());
+  if (!user) return fail(database.string() + ": " + user.error().message());
+
+  boost::asio::io_context io(1);
+  server::Server running(io, {.identity = *key,
+                              .records = std::move(*records),
+                              .sockets = std::move(plan->sockets),
+                              .stun_servers = numeric_only(addresses),
+                              .log = log});
+  if (const auto problem = running.open()) return fail(*problem);
+  const server::TokenRequest first{.email = "admin",
+                                   .is_reusable = true,
+                                   .lifetime = server::kTokenLifetime,
+                                   .addresses = addresses,
+                                   .server = key->id()};
+  greet(**folder, key->id(), running.addresses(), addresses);
+  if (const auto problem = offer_token(database, first)) return fail(*problem);
+  log.info(net::monotonic_now(), "server.started version={}", OPENP2P_VERSION);
+
+  std::optional<net::EndRequest> end;
+  end.emplace(io, [&] {
+    log.info(net::monotonic_now(), "server.stopping online={}", running.online_count());
+    running.stop();
+    io.stop();
+  });
+  io.run();
+  return kExitDone;
+}
+
+}  // namespace openp2p::cli
