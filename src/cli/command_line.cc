@@ -63,7 +63,7 @@ CommandLine::CommandLine(RunAgent run_agent) : run_agent_(run_agent) {
   app_.footer(kStart);
   app_.require_subcommand(0, 1);  // With 1, CLI11 would hide which word it did not know.
   app_.set_help_flag("-h,--help", "Show this help");
-  app_.set_version_flag("--version", "openp2p " OPENP2P_VERSION, "Show the version");
+  app_.set_version_flag("-v,--version", "openp2p " OPENP2P_VERSION, "Show the version");
   add_up();
   add_queries();
   add_forwards();

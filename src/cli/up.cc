@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 
 #include "agent/config_text.h"
@@ -145,6 +146,8 @@ int up(const UpOptions& options, RunAgent run_agent) {
   if (!put_plain(options, out) || !put_accepts(options, out)) return kExitUsage;
   if (!import_original(options, out)) return kExitFailed;
   if (!put_token(options, out)) return kExitUsage;
+  // Who watched the agent's lines through a pipe may go; the agent stays.
+  ::signal(SIGPIPE, SIG_IGN);
   return run_agent(out);
 }
 

@@ -265,6 +265,22 @@ def test_second_agent_is_refused(agent):
     assert agent.query("status").returncode == DONE
 
 
+def test_agent_outlives_who_watched_it(home):
+    home.start("--token", join_token())
+    reading, writing = os.pipe()
+    process = subprocess.Popen([PROGRAM, "up", "--state", str(home.state)], stdout=subprocess.PIPE, stderr=writing,
+                               text=True, cwd=home.path, env=home.environment)
+    os.close(writing)
+    assert process.stdout.readline()
+    os.close(reading)
+    ignored = next(line for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                   if line.startswith("SigIgn:"))
+    assert int(ignored.split()[1], 16) >> (signal.SIGPIPE - 1) & 1
+    process.terminate()
+    assert process.wait(timeout=20) == DONE
+    process.stdout.close()
+
+
 def test_corrupt_state_is_left_alone(home):
     home.start("--token", join_token())
     file = home.state / "state.json"
@@ -373,7 +389,7 @@ def test_help_has_examples(home, command):
 
 
 def test_version(home):
-    assert home.run("version").stdout == home.run("--version").stdout
+    assert home.run("version").stdout == home.run("--version").stdout == home.run("-v").stdout
     assert home.run("version").stdout.startswith("openp2p 0.")
 
 
