@@ -81,7 +81,7 @@ void PeerLink::start_attempt() {
   last_attempt_at_ = context_.now;
   attempt.deadline = context_.now + kAttemptPatience;
   state_ = State::kConnecting;
-  reason_ = "waiting for the peer's answer through the server";
+  if (failures_ == 0) reason_ = "waiting for the peer's answer through the server";
   send(PeerSignal::Kind::kOffer);
 }
 

@@ -35,10 +35,6 @@ void PipeStream::want_write(bool wanted) {
   if (wanted) schedule();
 }
 
-bool PipeStream::is_readable() const {
-  return end_.readable_bytes() > 0 || end_.is_reset();
-}
-
 bool PipeStream::is_writable() const { return end_.writable_bytes() > 0 || end_.is_reset(); }
 
 void PipeStream::schedule() {
@@ -56,9 +52,9 @@ void PipeStream::turn() {
   }
   const bool writes = wants_write_ && is_writable();
   if (wants_read_ && !has_end_) {
-    const bool was_readable = is_readable();
+    may_have_more_ = false;
     handler_->on_readable(now);  // May destroy this object only through the owner's next poll.
-    if (was_readable && wants_read_ && is_readable()) schedule();
+    if (wants_read_ && may_have_more_) schedule();
   }
   if (writes && handler_ != nullptr && !is_dead_) {
     handler_->on_writable(now);
@@ -71,6 +67,7 @@ IoResult PipeStream::read(MutableByteView out) {
   const sim::ReadResult result = end_.read(out);
   switch (result.status) {
     case sim::ReadStatus::kBytes:
+      may_have_more_ = true;  // More bytes, or the end behind them.
       return {result.bytes, result.bytes == out.size() ? IoState::kOk : IoState::kWouldBlock, {}};
     case sim::ReadStatus::kNothingYet: return {0, IoState::kWouldBlock, {}};
     case sim::ReadStatus::kEnd: has_end_ = true; return {0, IoState::kEnd, {}};

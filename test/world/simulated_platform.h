@@ -32,7 +32,6 @@ class PipeStream final : public forward::LocalStream {
  private:
   void schedule();
   void turn();
-  bool is_readable() const;
   bool is_writable() const;
 
   sim::World& world_;
@@ -42,6 +41,7 @@ class PipeStream final : public forward::LocalStream {
   sim::EventId turn_;
   bool wants_read_ = false;
   bool wants_write_ = false;
+  bool may_have_more_ = false;
   bool has_end_ = false;
   bool is_dead_ = false;
 };

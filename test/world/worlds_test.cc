@@ -167,6 +167,7 @@ TEST(TwoNodes, AHostBehindThePeerNeedsItsLeaveAndTheCommandIsTold) {
   net.b.policy.destinations.push_back({"192.168.77.5", kService});
   net.b.start();
   ASSERT_TRUE(net.both_online());
+  net.world.run_for(1s);  // The server tells a that the old session is gone.
   Application allowed(*net.a.platform().connect(kLocal), {});
   ASSERT_TRUE(net.run_until([&] { return allowed.has_end; }, 30s));
 }
