@@ -49,24 +49,28 @@ struct Registry {
   int born = 0;
   int wrong = 0;  // Deaths of what did not live, births on top of the living.
 };
-Registry* registry = nullptr;  // Of the test that runs.
 
 /// Heavy enough to be destroyed wrongly in plain sight: it also owns memory.
 class Probe {
  public:
-  explicit Probe(std::string text) : text_(std::move(text)) { enter(); }
-  Probe(const Probe& other) : text_(other.text_) { enter(); }
-  Probe(Probe&& other) noexcept : text_(std::move(other.text_)) { enter(); }
+  Probe(Registry* registry, std::string text) : registry_(registry), text_(std::move(text)) {
+    enter();
+  }
+  Probe(const Probe& other) : registry_(other.registry_), text_(other.text_) { enter(); }
+  Probe(Probe&& other) noexcept : registry_(other.registry_), text_(std::move(other.text_)) {
+    enter();
+  }
   Probe& operator=(const Probe&) = default;
   Probe& operator=(Probe&&) = default;
-  ~Probe() { registry->wrong += registry->living.erase(this) == 1 ? 0 : 1; }
+  ~Probe() { registry_->wrong += registry_->living.erase(this) == 1 ? 0 : 1; }
   const std::string& text() const { return text_; }
 
  private:
   void enter() {
-    ++registry->born;
-    registry->wrong += registry->living.insert(this).second ? 0 : 1;
+    ++registry_->born;
+    registry_->wrong += registry_->living.insert(this).second ? 0 : 1;
   }
+  Registry* registry_;
   std::string text_;
 };
 
@@ -82,16 +86,16 @@ Task<void> turn() {
   co_await asio::post(executor, asio::use_awaitable);
 }
 
-Task<Probe> make_probe(std::string text) {
+Task<Probe> make_probe(Registry* in, std::string text) {
   co_await turn();
-  Probe probe(std::move(text));
+  Probe probe(in, std::move(text));
   co_return probe;
 }
 
-Task<Result<Probe>> make_result(bool works) {
+Task<Result<Probe>> make_result(Registry* in, bool works) {
   co_await turn();
   if (!works) co_return std::make_error_code(std::errc::timed_out);
-  Probe probe(kLong);
+  Probe probe(in, kLong);
   co_return probe;
 }
 
@@ -126,46 +130,46 @@ Task<void> fail(Probe probe) {
 }
 
 // co_await f(..);
-Task<std::size_t> statement() {
-  Probe before(kLong);
-  co_await make_probe(kLong);
+Task<std::size_t> statement(Registry* in) {
+  Probe before(in, kLong);
+  co_await make_probe(in, kLong);
   co_await take_probe(before);
   co_return before.text().size();
 }
 
 // auto x = co_await f(..);
-Task<std::size_t> declaration() {
-  auto probe = co_await make_probe(kLong);
+Task<std::size_t> declaration(Registry* in) {
+  auto probe = co_await make_probe(in, kLong);
   const auto size = co_await take_probe(std::move(probe));
-  auto result = co_await make_result(/*works=*/true);
-  auto failure = co_await make_result(/*works=*/false);
+  auto result = co_await make_result(in, /*works=*/true);
+  auto failure = co_await make_result(in, /*works=*/false);
   if (!result || failure) co_return 0;
   co_return size + result->text().size();
 }
 
 // x = co_await f(..);
-Task<std::size_t> assignment() {
-  Aggregate both{Probe("first"), kLong};
-  both.probe = co_await make_probe(kLong);
+Task<std::size_t> assignment(Registry* in) {
+  Aggregate both{Probe(in, "first"), kLong};
+  both.probe = co_await make_probe(in, kLong);
   std::optional<Probe> maybe;
-  maybe = co_await make_probe(kLong);
+  maybe = co_await make_probe(in, kLong);
   co_return both.probe.text().size() + maybe->text().size();
 }
 
 // co_return co_await f(..);
-Task<std::size_t> tail() {
-  Aggregate named{Probe(kLong), kLong};
+Task<std::size_t> tail(Registry* in) {
+  Aggregate named{Probe(in, kLong), kLong};
   co_return co_await take_aggregate(std::move(named));
 }
 
-Task<Probe> tail_of_class() { co_return co_await make_probe(kLong); }
+Task<Probe> tail_of_class(Registry* in) { co_return co_await make_probe(in, kLong); }
 
-Task<std::size_t> named_arguments() {
-  Aggregate aggregate{Probe(kLong), kLong};
+Task<std::size_t> named_arguments(Registry* in) {
+  Aggregate aggregate{Probe(in, kLong), kLong};
   std::vector<Probe> probes;
-  probes.emplace_back("a");
-  probes.emplace_back("b");
-  Probe captured(kLong);
+  probes.emplace_back(in, "a");
+  probes.emplace_back(in, "b");
+  Probe captured(in, kLong);
   std::function<std::size_t()> function = [captured] { return captured.text().size(); };
   auto owner = std::make_unique<Probe>(kLong);
 
@@ -177,17 +181,17 @@ Task<std::size_t> named_arguments() {
   co_return sum + count + called + owned;
 }
 
-Task<std::size_t> loop_with_await_in_its_body() {
+Task<std::size_t> loop_with_await_in_its_body(Registry* in) {
   std::size_t sum = 0;
   for (int i = 0; i < 3; ++i) {
-    auto probe = co_await make_probe(std::to_string(i));
+    auto probe = co_await make_probe(in, std::to_string(i));
     sum += probe.text().size();
   }
   co_return sum;
 }
 
-Task<std::size_t> failure_unwinds() {
-  Probe probe(kLong);
+Task<std::size_t> failure_unwinds(Registry* in) {
+  Probe probe(in, kLong);
   std::size_t caught = 0;
   try {
     co_await fail(probe);
@@ -197,30 +201,29 @@ Task<std::size_t> failure_unwinds() {
   co_return caught;
 }
 
-Task<std::size_t> captureless_lambda() {
+Task<std::size_t> captureless_lambda(Registry* in) {
   const auto work = [](Probe probe) -> Task<std::size_t> {
     co_await turn();
     co_return probe.text().size();
   };
-  Probe probe(kLong);
+  Probe probe(in, kLong);
   co_return co_await work(std::move(probe));
 }
 
-Task<std::size_t> probe_size_of_tail() {
-  auto probe = co_await tail_of_class();
+Task<std::size_t> probe_size_of_tail(Registry* in) {
+  auto probe = co_await tail_of_class(in);
   co_return probe.text().size();
 }
 
 /// Runs a shape, and checks that whatever it made died exactly once.
-void expect_sound(const char* name, std::function<Task<std::size_t>()> shape,
+void expect_sound(const char* name, std::function<Task<std::size_t>(Registry*)> shape,
                   std::size_t expected) {
   SCOPED_TRACE(name);
   Registry here;
-  registry = &here;
   std::optional<std::size_t> value;
   {
     asio::io_context io;
-    asio::co_spawn(io, shape(), [&value](std::exception_ptr failure, std::size_t got) {
+    asio::co_spawn(io, shape(&here), [&value](std::exception_ptr failure, std::size_t got) {
       if (!failure) value = got;
     });
     io.run();
@@ -248,10 +251,9 @@ TEST(CoroutineCanary, WhatCrossesAnAwaitIsSound) {
 
 TEST(CoroutineCanary, AbandonedCoroutinesDieOnce) {
   Registry here;
-  registry = &here;
   {
     asio::io_context io;
-    asio::co_spawn(io, named_arguments(), [](std::exception_ptr, std::size_t) {});
+    asio::co_spawn(io, named_arguments(&here), [](std::exception_ptr, std::size_t) {});
     for (int i = 0; i < 3; ++i) io.run_one();
     EXPECT_FALSE(here.living.empty()) << "it should be half-way";
   }

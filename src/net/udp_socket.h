@@ -15,8 +15,8 @@
 ///
 /// The hot path, per 64 KiB of datagrams (44 of 1,452 bytes): one system call to receive (GRO), one
 /// to send (GSO), one copy in the kernel each; per wake-up one epoll_wait(), one epoll_ctl() and
-/// one clock read. No allocation. Measured on loopback: 44 times fewer calls, 16 to 25 times the
-/// speed.
+/// one clock read. No allocation. Measured on loopback, both ends on one core: 26 Gbit/s, against
+/// 1.1 without offloads.
 namespace openp2p::net {
 
 /// Where received datagrams land: allocated once and shared by all sockets of a program, since
