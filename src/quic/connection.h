@@ -123,7 +123,8 @@ class Connection {
 
   Result<StreamId> open_stream();  ///< QuicError.
   /// Contiguous free room in the stream's send ring; empty when it is full. Write there, then
-  /// commit.
+  /// commit. It stays good until commit(), reset(), finish(), on_stream_stopped() or
+  /// on_stream_closed().
   MutableByteView write_room(StreamId id);
   void commit(StreamId id, std::size_t bytes);
   std::size_t write(StreamId id, ByteView data);  ///< write_room + commit; gives what fitted.

@@ -1,37 +1,13 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
-#include <cstdlib>
-#include <new>
+#include <cstdio>
 
+#include "quic/counting_new.h"
 #include "quic/send_buffer.h"
 #include "quic/test_pair.h"
 
 /// What strangers, hostile peers and a busy host do to a connection: bad datagrams, memory.
-namespace {
-
-std::uint64_t g_allocations = 0;  // Tests are one thread; the counter is the test's own.
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  ++g_allocations;
-  if (void* const memory = std::malloc(size)) return memory;
-  std::abort();
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  ++g_allocations;
-  const auto align = static_cast<std::size_t>(alignment);
-  if (void* const memory = std::aligned_alloc(align, (size + align - 1) / align * align)) {
-    return memory;
-  }
-  std::abort();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
-
 namespace openp2p::quic {
 namespace {
 
@@ -193,10 +169,10 @@ TEST_F(HostileTest, MovingDatagramsAllocatesNothing) {
   };
   transfer(64 << 20);
 
-  const std::uint64_t before = g_allocations;
+  const std::uint64_t before = allocations_so_far();
   transfer(192 << 20);
 
-  EXPECT_EQ(g_allocations - before, 0u);
+  EXPECT_EQ(allocations_so_far() - before, 0u);
 }
 
 TEST_F(HostileTest, AnIdleConnectionIsSmall) {
