@@ -171,7 +171,7 @@ Task<std::size_t> named_arguments(Registry* in) {
   probes.emplace_back(in, "b");
   Probe captured(in, kLong);
   std::function<std::size_t()> function = [captured] { return captured.text().size(); };
-  auto owner = std::make_unique<Probe>(kLong);
+  auto owner = std::make_unique<Probe>(in, kLong);
 
   auto sum = co_await take_aggregate(aggregate);
   sum += aggregate.text.size();
