@@ -1,0 +1,184 @@
+"""The main job, end to end, with programs that know nothing of us: what `./dev demo` shows.
+
+Makes a small internet in network namespaces, runs the server and two devices behind NATs in it,
+adds forwards, and uses them with ssh and curl. Ends by itself and leaves nothing behind.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from lab import Lab, LabError, main_in_lab, program  # noqa: E402
+
+GIB = 1 << 30
+STEP = 0
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def step(text):
+    global STEP
+    STEP += 1
+    say(f"\n{STEP}. {text}")
+
+
+def make_file(path, size):
+    """Random bytes that take no time to make: one random MiB, with its number in front of each."""
+    digest = hashlib.sha256()
+    block = bytearray(os.urandom(1 << 20))
+    with open(path, "wb") as out:
+        for number in range(size >> 20):
+            block[:8] = number.to_bytes(8, "big")
+            out.write(block)
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class Device:
+    """One `openp2p up`, and its command line."""
+
+    def __init__(self, host, name, folder):
+        self.host, self.name, self.state = host, name, folder / name
+
+    def up(self, token):
+        token_file = self.state.with_suffix(".token")
+        token_file.write_text(token)
+        token_file.chmod(0o600)
+        self.started = time.monotonic()
+        argv = [program("openp2p"), "up", "--token-file", token_file, "--node", self.name,
+                "--state", self.state]
+        self.process = self.host.start(argv, name=self.name)
+        self.process.wait_for_line(r"server\.connected", timeout=15)
+        return time.monotonic() - self.started
+
+    def run(self, *words):
+        return self.host.run(program("openp2p"), *words, "--state", self.state)
+
+    def json(self, *words):
+        return json.loads(self.run(*words, "--json"))
+
+
+def start_server(host, folder):
+    argv = [program("openp2p-server"), "run", "--data", folder / "server"]
+    for address in host.addresses:
+        argv += ["--listen", f"{address}:27183"]
+    process = host.start(argv, name="server")
+    token = process.wait_for_line(r"--token (\S+)", timeout=20).group(1)
+    say("   " + "\n   ".join(line for line in process.output().splitlines()[:8]
+                             if "--token" not in line))
+    return token
+
+
+def show_path(device, peer):
+    found = next(p for p in device.json("peers")["peers"] if p["name"] == peer)
+    say(f"   path: {device.name} -> {peer}: {found['path']}, peer's address {found['address']}")
+
+
+def nat_name(device):
+    report = device.json("netcheck")
+    return f"{report['nat']} (mapping {report['mapping']}, filtering {report['filtering']})"
+
+
+def demo(lab, size):
+    folder = lab.folder
+    step("A small internet: a server with two public addresses, and two homes, each behind its own "
+         "port-restricted NAT")
+    server = lab.server()
+    office, flat = lab.home(nat="port_restricted"), lab.home(nat="port_restricted")
+    nas = Device(office.host("nas"), "nas", folder)
+    laptop = Device(flat.host("laptop"), "laptop", folder)
+    say(f"   server  {', '.join(server.addresses)}")
+    say(f"   nas     {nas.host.address} behind {office.wan_address}")
+    say(f"   laptop  {laptop.host.address} behind {flat.wan_address}")
+
+    step("The server: openp2p-server run --data DIR --listen ...")
+    token = start_server(server, folder)
+
+    step("Both devices: openp2p up --token-file FILE --node NAME")
+    sshd = lab.sshd(nas.host, port=22)
+    for device in (nas, laptop):
+        say(f"   {device.name} joined after {device.up(token):.2f} s")
+
+    step("A forward to the nas's SSH port, and a login through it with OpenSSH")
+    before = time.monotonic()
+    say("   laptop$ openp2p forward add ssh --peer nas --to 127.0.0.1:22 --listen 2222")
+    laptop.run("forward", "add", "ssh", "--peer", "nas", "--to", "127.0.0.1:22", "--listen", "2222")
+    with laptop.host.connect("127.0.0.1", 2222, timeout=20) as connection:
+        banner = connection.recv(64).decode().strip()
+    say(f"   first byte {(time.monotonic() - before) * 1000:.0f} ms after `forward add` and "
+        f"{time.monotonic() - laptop.started:.2f} s after `up`: {banner}")
+    said = laptop.host.run(*sshd.client("127.0.0.1", 2222, "echo logged in as $(id -un) on $(hostname)"))
+    say(f"   laptop$ ssh -p 2222 127.0.0.1  ->  {said.strip()}")
+    show_path(laptop, "nas")
+    for device in (nas, laptop):
+        say(f"   {device.name}'s NAT, as `openp2p netcheck` finds it: {nat_name(device)}")
+    say("   " + "\n   ".join(laptop.run("ping", "nas", "-c", "3").splitlines()))
+
+    step(f"A forward to a stock web server on the nas, and a download of {size / GIB:g} GiB")
+    www = folder / "www"
+    www.mkdir()
+    digest = make_file(www / "file.bin", size)
+    lab.web_server(nas.host, www, port=8080)
+    laptop.run("forward", "add", "web", "--peer", "nas", "--to", "127.0.0.1:8080", "--listen", "8080")
+    copy = folder / "copy.bin"
+    before = time.monotonic()
+    download = laptop.host.start(
+        ["curl", "-sSf", "-o", copy, "http://127.0.0.1:8080/file.bin"], name="curl")
+    if download.wait(timeout=300) != 0:
+        raise LabError(f"curl failed:\n{download.output()}")
+    seconds = time.monotonic() - before
+    say(f"   {size / seconds / 1e9 * 8:.2f} Gbit/s ({seconds:.2f} s), all programs on this machine")
+    same = sha256(copy) == digest
+    say(f"   SHA-256 {digest[:16]}...: {'equal at both ends' if same else 'DIFFERENT'}")
+
+    step("What the laptop says")
+    say("   " + "\n   ".join(laptop.run("forward", "list").splitlines()))
+    for device in (laptop, nas):
+        if device.process.terminate() != 0:
+            raise LabError(f"{device.name} did not stop cleanly:\n{device.process.output()}")
+    return 0 if same else 1
+
+
+REAL = """
+Between two real machines it is the same:
+   on a machine with a public address (open UDP 27183 and 27182 in its firewall):
+      openp2p-server run
+   on each device, with the token that the server printed:
+      openp2p up --token-stdin --node NAME
+   then, where you want to use the other one:
+      openp2p forward add ssh --peer NAME --to 127.0.0.1:22 --listen 2222
+      ssh -p 2222 127.0.0.1
+"""
+
+
+def main():
+    size = int(os.environ.get("OPENP2P_DEMO_BYTES", GIB))
+    started = time.monotonic()
+    try:
+        with Lab("demo") as lab:
+            code = demo(lab, size)
+    except (LabError, TimeoutError, OSError) as error:
+        say(f"\nThe demo failed: {error}")
+        return 1
+    say(f"\nDone in {time.monotonic() - started:.1f} s; the namespaces are gone.")
+    say(REAL)
+    return code
+
+
+if __name__ == "__main__":
+    main_in_lab(main)
