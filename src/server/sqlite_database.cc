@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
 namespace openp2p::server {
@@ -56,11 +57,15 @@ CREATE UNIQUE INDEX nodes_by_name ON nodes (network_id, name_key) WHERE removed_
 };
 
 /// Made by us and not by SQLite, so that it is readable by its owner only; its companions (-wal,
-/// -shm) follow its mode.
+/// -shm) follow its mode. A file that is there is not even opened: closing it again would drop the
+/// locks (fcntl(2)) that another connection of this process has on it.
 void create_file(const std::filesystem::path& file) {
-  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor < 0) throw RecordsFailure{StoreError::kUnavailable};
-  ::close(descriptor);
+  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (descriptor >= 0) {
+    ::close(descriptor);
+  } else if (errno != EEXIST) {
+    throw RecordsFailure{StoreError::kUnavailable};
+  }
 }
 
 std::string connect_string(const SqliteRecords::Options& options) {
