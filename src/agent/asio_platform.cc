@@ -31,6 +31,45 @@ class RealPending final : public Platform::Pending {
   std::unique_ptr<Work> work_;
 };
 
+class RealDatagramSocket final : public Platform::DatagramSocket, public net::UdpHandler {
+ public:
+  explicit RealDatagramSocket(Platform::OnDatagram on_datagram)
+      : on_datagram_(std::move(on_datagram)) {}
+  Status open(net::IoContext& io, bool is_v4, net::UdpBuffers& buffers) {
+    const IpAddress any = is_v4 ? IpAddress::any_v4() : IpAddress::any_v6();
+    auto socket = net::UdpSocket::open(io, {any, 0}, buffers, *this);
+    if (!socket) return socket.error();
+    socket_ = std::move(*socket);
+    return {};
+  }
+
+  Address local() const override { return socket_->local_address(); }
+  void send(const Address& to, ByteView datagram) override {
+    net::Outgoing out;
+    out.to = to;
+    out.datagrams = datagram;
+    out.segment_bytes = datagram.size();
+    socket_->send({&out, 1}, net::monotonic_now());
+  }
+
+  void on_datagrams(std::span<const net::Received> batch, TimePoint now) override {
+    for (const net::Received& received : batch) {
+      const ByteView all = received.datagrams;
+      for (std::size_t i = 0; i < all.size(); i += received.segment_bytes) {
+        const std::size_t size = std::min(received.segment_bytes, all.size() - i);
+        on_datagram_(received.from, all.subspan(i, size), now);
+      }
+    }
+  }
+  void on_writable(TimePoint) override {}
+  void on_unreachable(const Address&, std::error_code) override {}
+  void on_too_big(const Address&, std::size_t) override {}
+
+ private:
+  Platform::OnDatagram on_datagram_;
+  std::unique_ptr<net::UdpSocket> socket_;
+};
+
 }  // namespace
 
 AsioPlatform::AsioPlatform(net::IoContext& io)
@@ -38,8 +77,8 @@ AsioPlatform::AsioPlatform(net::IoContext& io)
 
 Result<std::unique_ptr<Platform::Listener>> AsioPlatform::listen(
     const Address& at, std::function<void(Stream, TimePoint)> on_accept) {
-  auto listener = net::TcpListener::listen(
-      io_, at, [on_accept = std::move(on_accept)](Stream stream) {
+  auto listener =
+      net::TcpListener::listen(io_, at, [on_accept = std::move(on_accept)](Stream stream) {
         on_accept(std::move(stream), net::monotonic_now());
       });
   if (!listener) return listener.error();
@@ -78,6 +117,14 @@ std::unique_ptr<Platform::Pending> AsioPlatform::resolve(
         done(std::move(addresses), net::monotonic_now());
       });
   return std::make_unique<RealPending<net::NameResolver::Lookup>>(std::move(lookup));
+}
+
+Result<std::unique_ptr<Platform::DatagramSocket>> AsioPlatform::open_datagrams(
+    bool is_v4, OnDatagram on_datagram) {
+  auto socket = std::make_unique<RealDatagramSocket>(std::move(on_datagram));
+  const Status opened = socket->open(io_, is_v4, probe_buffers_);
+  if (!opened) return opened.error();
+  return std::unique_ptr<DatagramSocket>(std::move(socket));
 }
 
 std::vector<IpAddress> AsioPlatform::local_addresses() const {

@@ -6,6 +6,7 @@
 #include "net/io_context.h"
 #include "net/name_resolver.h"
 #include "net/tcp_dialer.h"
+#include "net/udp_socket.h"
 
 namespace openp2p::agent {
 
@@ -22,12 +23,15 @@ class AsioPlatform final : public Platform {
   std::unique_ptr<Pending> resolve(
       const std::string& host_port,
       std::function<void(std::vector<Address>, TimePoint)> done) override;
+  Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
+                                                         OnDatagram on_datagram) override;
   std::vector<IpAddress> local_addresses() const override;
 
  private:
   net::IoContext& io_;
   std::unique_ptr<net::NameResolver> resolver_;
   net::TcpDialer dialer_;
+  net::UdpBuffers probe_buffers_;  ///< Memory only once it is used.
 };
 
 }  // namespace openp2p::agent

@@ -181,6 +181,7 @@ void Forwards::Forward::disable() {
 
 void Forwards::Forward::on_accept(Platform::Stream local, TimePoint now) {
   owner_.context_.now = now;
+  owner_.context_.wake();
   ++total_;
   const auto waiting = std::ranges::count_if(connections_, &Connection::is_waiting);
   if (connections_.size() >= kConnectionsMax || static_cast<std::size_t>(waiting) >= kWaitingMax) {

@@ -9,23 +9,19 @@ namespace {
 
 constexpr std::size_t kDatagramBytesMax = 1'280;
 
-std::vector<Address> own_addresses(const Platform& platform, const Netcheck::Socket& socket) {
+std::vector<Address> own_addresses(const Platform& platform, const Address& bound) {
   std::vector<Address> own;
   for (const IpAddress& ip : platform.local_addresses()) {
-    if (ip.is_v4() == socket.local.ip.is_v4()) own.push_back({ip, socket.local.port});
+    if (ip.is_v4() == bound.ip.is_v4()) own.push_back({ip, bound.port});
   }
   return own;
 }
 
 }  // namespace
 
-Netcheck::Netcheck(NodeContext& context, std::vector<Socket> sockets,
-                   std::vector<std::string> stun_servers, std::optional<Duration> server_rtt,
-                   Done done)
-    : context_(context),
-      sockets_(std::move(sockets)),
-      stun_servers_(std::move(stun_servers)),
-      done_(std::move(done)) {
+Netcheck::Netcheck(NodeContext& context, std::vector<std::string> stun_servers,
+                   std::optional<Duration> server_rtt, Done done)
+    : context_(context), stun_servers_(std::move(stun_servers)), done_(std::move(done)) {
   report_.server_rtt = server_rtt;
 }
 
@@ -51,28 +47,13 @@ void Netcheck::resolve_next() {
     context_.now = now;
     servers_.insert(servers_.end(), found.begin(), found.end());
     resolve_next();
+    context_.wake();
   });
 }
 
 void Netcheck::begin() {
-  for (const Socket& socket : sockets_) {
-    const auto is_family = [&](const Address& a) {
-      return a.ip.is_v4() == socket.local.ip.is_v4();
-    };
-    const auto server = std::ranges::find_if(servers_, is_family);
-    if (server == servers_.end()) continue;
-    const auto other = std::find_if(server + 1, servers_.end(), [&](const Address& a) {
-      return a.ip == server->ip && a.port != server->port;
-    });
-    nat::BehaviourDiscoveryConfig config;
-    config.tag = context_.endpoint->new_tag().value();
-    config.server = *server;
-    if (other != servers_.end()) config.alternate_port = other->port;
-    config.local_addresses = own_addresses(context_.platform, socket);
-    probes_.push_back(std::make_unique<Probe>(
-        Probe{socket.id, is_family(Address{IpAddress::any_v4()}),
-              nat::BehaviourDiscovery(config, context_.secrets, context_.now)}));
-  }
+  begin_family(/*is_v4=*/true);
+  begin_family(/*is_v4=*/false);
   if (probes_.empty()) {
     report_.error = "no STUN service could be found under the server's names";
     return finish();
@@ -80,25 +61,42 @@ void Netcheck::begin() {
   pump();
 }
 
-bool Netcheck::on_stun(SocketId socket, const Address& from, ByteView datagram) {
-  for (auto& probe : probes_) {
-    if (probe->socket != socket) continue;
-    if (!probe->discovery.on_datagram(from, datagram, context_.now)) continue;
-    pump();
-    return true;
-  }
-  return false;
+void Netcheck::begin_family(bool is_v4) {
+  const auto is_family = [&](const Address& a) { return a.ip.is_v4() == is_v4; };
+  const auto server = std::ranges::find_if(servers_, is_family);
+  if (server == servers_.end()) return;
+  auto probe = std::make_unique<Probe>();
+  probe->is_v4 = is_v4;
+  auto socket = context_.platform.open_datagrams(
+      is_v4, [this, here = probe.get()](const Address& from, ByteView datagram, TimePoint now) {
+        context_.now = now;
+        if (!here->discovery->on_datagram(from, datagram, now)) return;
+        pump();
+        context_.wake();
+      });
+  if (!socket) return;  // This machine has no addresses of the family.
+  probe->socket = std::move(*socket);
+  const auto other = std::find_if(server + 1, servers_.end(), [&](const Address& a) {
+    return a.ip == server->ip && a.port != server->port;
+  });
+  nat::BehaviourDiscoveryConfig config;
+  config.tag = context_.endpoint->new_tag().value();
+  config.server = *server;
+  if (other != servers_.end()) config.alternate_port = other->port;
+  config.local_addresses = own_addresses(context_.platform, probe->socket->local());
+  probe->discovery.emplace(config, context_.secrets, context_.now);
+  probes_.push_back(std::move(probe));
 }
 
 void Netcheck::on_timeout() {
-  for (auto& probe : probes_) probe->discovery.on_timeout(context_.now);
+  for (auto& probe : probes_) probe->discovery->on_timeout(context_.now);
   if (!probes_.empty()) pump();
 }
 
 std::optional<TimePoint> Netcheck::next_timeout() const {
   std::optional<TimePoint> next;
   if (is_done_) return next;
-  for (const auto& probe : probes_) next = earlier(next, probe->discovery.next_timeout());
+  for (const auto& probe : probes_) next = earlier(next, probe->discovery->next_timeout());
   return next;
 }
 
@@ -106,18 +104,18 @@ void Netcheck::pump() {
   std::array<std::byte, kDatagramBytesMax> out;
   for (auto& probe : probes_) {
     Address to;
-    while (const std::size_t size = probe->discovery.poll_datagram(to, out, context_.now)) {
-      context_.endpoint->send_datagram(probe->socket, to, ByteView(out).first(size));
+    while (const std::size_t size = probe->discovery->poll_datagram(to, out, context_.now)) {
+      probe->socket->send(to, ByteView(out).first(size));
     }
   }
-  const auto is_probe_done = [](const auto& probe) { return probe->discovery.is_done(); };
+  const auto is_probe_done = [](const auto& probe) { return probe->discovery->is_done(); };
   if (!is_done_ && std::ranges::all_of(probes_, is_probe_done)) finish();
 }
 
 void Netcheck::finish() {
   is_done_ = true;
   for (const auto& probe : probes_) {
-    const nat::BehaviourReport& found = probe->discovery.report();
+    const nat::BehaviourReport& found = probe->discovery->report();
     const bool is_open = !found.is_udp_blocked();
     (probe->is_v4 ? report_.udp_v4 : report_.udp_v6) = is_open;
     (probe->is_v4 ? report_.reflexive_v4 : report_.reflexive_v6) = found.reflexive;

@@ -20,13 +20,11 @@ std::uint64_t random_number(SecretSource& secrets) {
   return number;
 }
 
-session::Endpoint::Options endpoint_options(const Node::Options& options,
-                                            session::StunHandler& stun) {
+session::Endpoint::Options endpoint_options(const Node::Options& options) {
   session::Endpoint::Options endpoint;
   endpoint.identity = options.identity;
   endpoint.protection = options.protection;
   endpoint.secrets = options.secrets;
-  endpoint.stun = &stun;
   endpoint.seed = options.seed;
   endpoint.log = options.log;
   endpoint.wake = options.wake;
@@ -47,13 +45,14 @@ Node::Node(const Options& options, TimePoint now)
                options.log,
                Random(options.seed),
                random_number(*options.secrets),
+               options.wake,
                nullptr,
                now},
       memory_(*options.memory),
       options_(options),
       started_at_(now),
       name_(options.name),
-      endpoint_(std::make_unique<session::Endpoint>(endpoint_options(options, *this))),
+      endpoint_(std::make_unique<session::Endpoint>(endpoint_options(options))),
       services_(context_, buffers_),
       forwards_(
           context_, buffers_,
@@ -214,7 +213,7 @@ bool Node::send_signal(const NodeId& to, ByteView body, std::uint64_t number) {
 std::vector<path::Candidate> Node::local_candidates() const {
   std::vector<path::Candidate> candidates;
   const std::vector<IpAddress> own = context_.platform.local_addresses();
-  for (const Netcheck::Socket& socket : sockets_) {
+  for (const Socket& socket : sockets_) {
     for (const IpAddress& ip : own) {
       if (ip.is_v4() != socket.local.ip.is_v4() || ip.is_link_local()) continue;
       candidates.push_back({path::CandidateType::kHost, {ip, socket.local.port}, socket.id});
@@ -240,13 +239,6 @@ void Node::on_session_up(PeerLink& peer) {
 
 void Node::on_session_down(PeerLink& peer, const std::string& reason) {
   forwards_.on_session_down(peer, reason);
-}
-
-void Node::on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) {
-  context_.now = now;
-  for (auto& check : netchecks_) {
-    if (check->on_stun(socket, from, datagram)) return;
-  }
 }
 
 PeerLink* Node::find_peer(std::string_view name_or_id, std::string& reason) const {

@@ -34,10 +34,7 @@ class NodeMemory {
   virtual void on_refused(const Refusal& refusal) = 0;
 };
 
-class Node final : public NodeControl,
-                   public ServerLinkHandler,
-                   public PeerLinkHandler,
-                   public session::StunHandler {
+class Node final : public NodeControl, public ServerLinkHandler, public PeerLinkHandler {
  public:
   struct Options {
     const IdentityKey* identity = nullptr;
@@ -100,9 +97,6 @@ class Node final : public NodeControl,
   void on_session_up(PeerLink& peer) override;
   void on_session_down(PeerLink& peer, const std::string& reason) override;
 
-  // session::StunHandler
-  void on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) override;
-
  private:
   PeerLink* find_peer(std::string_view name_or_id, std::string& reason) const;
   PeerStatus describe(const PeerLink& peer) const;
@@ -118,7 +112,11 @@ class Node final : public NodeControl,
   std::string network_;
   std::optional<Address> observed_;
   std::vector<std::string> stun_servers_;
-  std::vector<Netcheck::Socket> sockets_;
+  struct Socket {
+    SocketId id;
+    Address local;
+  };
+  std::vector<Socket> sockets_;
   forward::BufferPool buffers_;
   // Destroyed in reverse: the endpoint last, since it owns the sessions that the others use.
   std::unique_ptr<session::Endpoint> endpoint_;

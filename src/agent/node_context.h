@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "agent/platform.h"
@@ -20,6 +21,9 @@ struct NodeContext {
   Log log;
   Random random;
   std::uint64_t incarnation;              ///< Random at each start.
+  /// To be called after input that did not come through the Node (a platform's callback): timers may
+  /// have changed, or there is something to send.
+  std::function<void()> wake;
   session::Endpoint* endpoint = nullptr;  ///< Set once, before anything runs.
   TimePoint now{};
 };

@@ -196,8 +196,8 @@ void Node::netcheck(std::function<void(const NetcheckReport&)> done) {
     busy.error = "too many checks run already; wait for them";
     return done(busy);
   }
-  netchecks_.push_back(std::make_unique<Netcheck>(context_, sockets_, stun_servers_, server_.rtt(),
-                                                  std::move(done)));
+  netchecks_.push_back(
+      std::make_unique<Netcheck>(context_, stun_servers_, server_.rtt(), std::move(done)));
   netchecks_.back()->start();
 }
 

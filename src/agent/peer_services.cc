@@ -92,6 +92,7 @@ class PeerServices::IncomingStream final : public forward::StreamUser, public fo
     };
     const auto done = [this, asked](Result<Platform::Stream> stream, TimePoint now) {
       services_.context_.now = now;
+      services_.context_.wake();
       dial_.reset();
       if (is_finished_) return;
       if (stream) return flow_->set_local(std::move(*stream));

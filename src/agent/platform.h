@@ -27,6 +27,15 @@ class Platform {
    public:
     virtual ~Pending() = default;
   };
+  /// A UDP socket on a port that was not used before. Destroying it closes it.
+  class DatagramSocket {
+   public:
+    virtual ~DatagramSocket() = default;
+    virtual Address local() const = 0;
+    virtual void send(const Address& to,
+                      ByteView datagram) = 0;  ///< What cannot be sent is dropped.
+  };
+  using OnDatagram = std::function<void(const Address& from, ByteView datagram, TimePoint now)>;
   using Stream = std::unique_ptr<forward::LocalStream>;
 
   virtual ~Platform() = default;
@@ -42,6 +51,9 @@ class Platform {
   /// All addresses of "host:port", IPv6 and IPv4; empty where the name is not known now.
   virtual std::unique_ptr<Pending> resolve(
       const std::string& host_port, std::function<void(std::vector<Address>, TimePoint)> done) = 0;
+  /// For questions whose answer depends on what a socket sent before, such as how a NAT filters.
+  virtual Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
+                                                                 OnDatagram on_datagram) = 0;
   /// This machine's own usable addresses (no loopback).
   virtual std::vector<IpAddress> local_addresses() const = 0;
 };

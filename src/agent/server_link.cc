@@ -117,6 +117,7 @@ void ServerLink::resolve_next() {
     context_.now = now;
     addresses_.insert(addresses_.end(), found.begin(), found.end());
     resolve_next();
+    context_.wake();
   });
 }
 

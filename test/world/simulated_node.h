@@ -13,8 +13,8 @@
 
 namespace openp2p::test {
 
-/// A whole node on a simulated host: what `openp2p up` runs, over the simulator's drivers. Key, name
-/// and forwards survive crash(), as a state folder does.
+/// A whole node on a simulated host: what `openp2p up` runs, over the simulator's drivers. Key,
+/// name and forwards survive crash(), as a state folder does.
 class SimulatedNode final : public agent::NodeMemory {
  public:
   SimulatedNode(sim::Host& host, std::uint64_t seed, std::string name)

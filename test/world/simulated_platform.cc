@@ -69,9 +69,13 @@ IoResult PipeStream::read(MutableByteView out) {
     case sim::ReadStatus::kBytes:
       may_have_more_ = true;  // More bytes, or the end behind them.
       return {result.bytes, result.bytes == out.size() ? IoState::kOk : IoState::kWouldBlock, {}};
-    case sim::ReadStatus::kNothingYet: return {0, IoState::kWouldBlock, {}};
-    case sim::ReadStatus::kEnd: has_end_ = true; return {0, IoState::kEnd, {}};
-    case sim::ReadStatus::kReset: break;
+    case sim::ReadStatus::kNothingYet:
+      return {0, IoState::kWouldBlock, {}};
+    case sim::ReadStatus::kEnd:
+      has_end_ = true;
+      return {0, IoState::kEnd, {}};
+    case sim::ReadStatus::kReset:
+      break;
   }
   is_dead_ = true;
   return {0, IoState::kError, std::make_error_code(std::errc::connection_reset)};
@@ -141,7 +145,8 @@ Result<agent::Platform::Stream> SimulatedPlatform::connect_service(
 }
 
 std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial(
-    const std::string& host, std::uint16_t port, Duration, std::function<bool(const IpAddress&)> allows,
+    const std::string& host, std::uint16_t port, Duration,
+    std::function<bool(const IpAddress&)> allows,
     std::function<void(Result<Stream>, TimePoint)> done) {
   const auto ip = IpAddress::parse(host);
   auto run = [this, ip, port, allows = std::move(allows), done = std::move(done)] {
@@ -149,6 +154,31 @@ std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial(
     done(connect_service(*ip, port, allows), host_.world().now());
   };
   return std::make_unique<Event>(host_.world(), std::chrono::microseconds(100), std::move(run));
+}
+
+namespace {
+
+class SimulatedDatagramSocket final : public agent::Platform::DatagramSocket {
+ public:
+  SimulatedDatagramSocket(sim::UdpSocket& socket, agent::Platform::OnDatagram on_datagram)
+      : socket_(socket) {
+    socket_.on_receive(std::move(on_datagram));
+  }
+  ~SimulatedDatagramSocket() override { socket_.close(); }
+  Address local() const override { return socket_.local(); }
+  void send(const Address& to, ByteView datagram) override { socket_.send(to, datagram); }
+
+ private:
+  sim::UdpSocket& socket_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<agent::Platform::DatagramSocket>> SimulatedPlatform::open_datagrams(
+    bool is_v4, OnDatagram on_datagram) {
+  sim::UdpSocket& socket = host_.open_udp(0, is_v4 ? sim::Family::kV4 : sim::Family::kV6);
+  return std::unique_ptr<DatagramSocket>(
+      std::make_unique<SimulatedDatagramSocket>(socket, std::move(on_datagram)));
 }
 
 std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::resolve(

@@ -67,6 +67,8 @@ class SimulatedPlatform final : public agent::Platform {
   std::unique_ptr<Pending> resolve(
       const std::string& host_port,
       std::function<void(std::vector<Address>, TimePoint)> done) override;
+  Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
+                                                         OnDatagram on_datagram) override;
   std::vector<IpAddress> local_addresses() const override { return host_.addresses(); }
 
  private:

@@ -314,9 +314,11 @@ void run_campaign_world(std::uint64_t seed) {
                                   << sim::nat_kind_text(kind_b) << ", loss " << link.loss);
   const unsigned restarts = static_cast<unsigned>(random.below(3));
   for (unsigned i = 0; i < restarts; ++i) {
-    const TimePoint at = TimePoint{} + std::chrono::milliseconds(500 + 12'000 * i + random.below(10'000));
+    const TimePoint at =
+        TimePoint{} + std::chrono::milliseconds(500 + 12'000 * i + random.below(10'000));
     net.world.at(at, [&net] { net.server.crash(); });
-    net.world.at(at + std::chrono::milliseconds(random.below(2'000)), [&net] { net.server.start(); });
+    net.world.at(at + std::chrono::milliseconds(random.below(2'000)),
+                 [&net] { net.server.start(); });
   }
   net.join();
   ASSERT_TRUE(net.both_online());
