@@ -142,6 +142,19 @@ void PeerLink::on_offer(const PeerSignal& signal) {
   send(PeerSignal::Kind::kAnswer);
 }
 
+/// The peer goes on with an attempt that this node knows nothing of, since it restarted: told so, the
+/// peer need not wait until its session times out.
+void PeerLink::refuse(const AttemptId& attempt) {
+  PeerSignal signal;
+  signal.from = context_.identity.id();
+  signal.to = record_.id;
+  signal.attempt = attempt;
+  signal.kind = PeerSignal::Kind::kRefusal;
+  signal.reason = "this session is not known here any more";
+  signal.incarnation = context_.incarnation;
+  handler_.send_signal(record_.id, encode_signal(signal, context_.identity), signal.sequence);
+}
+
 void PeerLink::on_answer(const PeerSignal& signal) {
   if (!attempt_ || signal.attempt != attempt_->id || !attempt_->is_offerer || session_ != nullptr) {
     return;
@@ -153,7 +166,8 @@ void PeerLink::on_answer(const PeerSignal& signal) {
 }
 
 void PeerLink::on_candidates(const PeerSignal& signal) {
-  if (!attempt_ || signal.attempt != attempt_->id || session_ == nullptr) return;
+  if (!attempt_ || signal.attempt != attempt_->id) return refuse(signal.attempt);
+  if (session_ == nullptr) return;
   if (signal.sequence <= attempt_->peer_sequence) return;  // Late, or replayed by the server.
   attempt_->peer_sequence = signal.sequence;
   add_remotes(signal.candidates);

@@ -101,6 +101,7 @@ class PeerLink final : public session::SessionHandler {
   void on_offer(const PeerSignal& signal);
   void on_answer(const PeerSignal& signal);
   void on_candidates(const PeerSignal& signal);
+  void refuse(const AttemptId& attempt);
   bool meet(const PeerSignal& signal, path::IceRole role);
   void add_remotes(const std::vector<path::Candidate>& candidates);
   void fail(std::string reason);
