@@ -13,6 +13,9 @@ namespace openp2p::server {
 namespace {
 
 using namespace std::chrono_literals;
+using control::ClientMessage;
+using control::ServerMessage;
+
 class CoreTest : public testing::Test {
  protected:
   CoreTest() {

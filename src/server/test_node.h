@@ -14,9 +14,6 @@
 
 namespace openp2p::server {
 
-using control::ClientMessage;
-using control::ServerMessage;
-
 inline IdentityKey make_key(std::uint64_t seed) {
   SeededSecrets secrets(seed);
   return IdentityKey::generate(secrets);
@@ -46,7 +43,9 @@ class TestNode final : public session::SessionHandler {
     session_ = &endpoint_.dial(server_.key(), {server_.address()}, *this, host_.world().now());
     driver_.poke();
   }
-  void say(const ClientMessage& message) { say_bytes(as_bytes(message.SerializeAsString())); }
+  void say(const control::ClientMessage& message) {
+    say_bytes(as_bytes(message.SerializeAsString()));
+  }
   void say_bytes(ByteView message) {
     Bytes frame;
     append_control_frame(message, frame);
@@ -64,8 +63,9 @@ class TestNode final : public session::SessionHandler {
     session_->write(*stream, as_bytes("x"));
     driver_.poke();
   }
-  static ClientMessage hello(const Bytes& secret, std::string name, std::uint64_t incarnation = 1) {
-    ClientMessage message;
+  static control::ClientMessage hello(const Bytes& secret, std::string name,
+                                      std::uint64_t incarnation = 1) {
+    control::ClientMessage message;
     message.mutable_hello()->set_join_secret(std::string(as_text(secret)));
     message.mutable_hello()->set_name(std::move(name));
     message.mutable_hello()->set_version("1.0");
@@ -78,7 +78,7 @@ class TestNode final : public session::SessionHandler {
     dial();
   }
   void signal(const NodeId& to, std::string body, std::uint64_t number = 1) {
-    ClientMessage message;
+    control::ClientMessage message;
     message.mutable_signal()->set_node(std::string(as_text(to.key)));
     message.mutable_signal()->set_body(std::move(body));
     message.mutable_signal()->set_number(number);
@@ -94,13 +94,14 @@ class TestNode final : public session::SessionHandler {
   bool is_established() const { return session_ != nullptr && is_established_; }
   bool is_closed() const { return closed_.has_value(); }
   const session::CloseReason& close_reason() const { return *closed_; }
-  const ServerMessage* find(ServerMessage::KindCase kind) const {
-    const auto found = std::ranges::find(heard, kind, &ServerMessage::kind_case);
+  const control::ServerMessage* find(control::ServerMessage::KindCase kind) const {
+    const auto found = std::ranges::find(heard, kind, &control::ServerMessage::kind_case);
     return found == heard.end() ? nullptr : &*found;
   }
-  bool is_welcome() const { return find(ServerMessage::kWelcome) != nullptr; }
-  std::size_t count(ServerMessage::KindCase kind) const {
-    return static_cast<std::size_t>(std::ranges::count(heard, kind, &ServerMessage::kind_case));
+  bool is_welcome() const { return find(control::ServerMessage::kWelcome) != nullptr; }
+  std::size_t count(control::ServerMessage::KindCase kind) const {
+    return static_cast<std::size_t>(
+        std::ranges::count(heard, kind, &control::ServerMessage::kind_case));
   }
 
   void on_established(session::Session&) override {
@@ -131,7 +132,7 @@ class TestNode final : public session::SessionHandler {
     closed_ = reason;
   }
 
-  std::vector<ServerMessage> heard;
+  std::vector<control::ServerMessage> heard;
 
  private:
   session::Endpoint::Options endpoint_options(const Options& options) {
@@ -156,7 +157,7 @@ class TestNode final : public session::SessionHandler {
   session::Session* session_ = nullptr;
   std::optional<session::StreamId> stream_;
   ControlFrameDecoder decoder_;
-  std::optional<ClientMessage> hello_;
+  std::optional<control::ClientMessage> hello_;
   std::optional<session::CloseReason> closed_;
   bool is_established_ = false;
   bool is_reading_ = true;
