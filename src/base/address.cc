@@ -45,6 +45,7 @@ IpAddress IpAddress::v6(const std::array<std::uint8_t, 16>& bytes) {
 }
 
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
+  if (text.find('\0') != std::string_view::npos) return std::nullopt;  // The end, to inet_pton().
   const std::string terminated(text.substr(0, INET6_ADDRSTRLEN));
   std::array<std::uint8_t, 16> bytes{};
   if (inet_pton(AF_INET, terminated.c_str(), bytes.data()) == 1) {

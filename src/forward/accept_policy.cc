@@ -1,6 +1,7 @@
 #include "forward/accept_policy.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "forward/open_message.h"
@@ -22,8 +23,20 @@ bool shares_prefix64(const IpAddress& a, const IpAddress& b) {
   return std::equal(a.bytes().begin(), a.bytes().begin() + 8, b.bytes().begin());
 }
 
+/// Where clouds keep the credentials of their machines, at addresses that look like a local
+/// network's: Amazon's fd00:ec2::/32, Google's fd20:ce::254, Alibaba's 100.100.100.200. The others
+/// use link-local addresses.
+bool is_metadata_service(const IpAddress& ip) {
+  static constexpr std::array<std::uint8_t, 4> kAmazon = {0xfd, 0x00, 0x0e, 0xc2};
+  static constexpr std::array<std::uint8_t, 16> kGoogle = {0xfd, 0x20, 0, 0xce, 0, 0, 0,    0,
+                                                           0,    0,    0, 0,    0, 0, 0x02, 0x54};
+  return std::equal(kAmazon.begin(), kAmazon.end(), ip.bytes().begin()) ||
+         ip == IpAddress::v6(kGoogle) || ip == IpAddress::v4(100, 100, 100, 200);
+}
+
 bool is_on_local_network(const IpAddress& ip, const std::vector<IpAddress>& own) {
   if (ip.is_link_local() || ip.is_multicast() || ip.is_unspecified()) return false;
+  if (is_metadata_service(ip)) return false;
   if (ip.is_private()) return true;
   const auto is_neighbour = [&](const IpAddress& mine) {
     return ip.is_v6() && mine.is_v6() && shares_prefix64(ip, mine);

@@ -14,9 +14,9 @@ namespace openp2p::forward {
 ///
 /// Always: this node itself (loopback, and the addresses of its interfaces). With `accept_lan`:
 /// hosts on its local networks too (private addresses, and IPv6 hosts that share a /64 with it;
-/// never link-local ones, where clouds keep their metadata services). With `destinations`: just
-/// those. Judged on the address that a name resolved to, so that a name cannot change its meaning
-/// between the check and the connection.
+/// never link-local ones and others where clouds keep their metadata services). With
+/// `destinations`: just those. Judged on the address that a name resolved to, so that a name cannot
+/// change its meaning between the check and the connection.
 struct AcceptPolicy {
   struct Destination {
     std::string host;  ///< A name or an address, as the peer asks for it.

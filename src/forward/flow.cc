@@ -30,7 +30,9 @@ Flow::Flow(session::Session& session, session::StreamId stream, FlowOwner& owner
     : session_(&session), stream_(stream), owner_(owner), buffers_(buffers) {}
 
 Flow::~Flow() {
-  if (local_) local_->set_handler(nullptr);
+  if (!local_) return;
+  local_->set_handler(nullptr);
+  if (!is_finished_) local_->reset();  // An end would say that what came so far is the whole.
 }
 
 void Flow::open(const OpenRequest& request, std::unique_ptr<LocalStream> local) {
@@ -90,8 +92,8 @@ ByteView Flow::take_answer(ByteView data) {
   if (!answer_->message()) return {};
   const OpenAnswer answer = *answer_->message();
   answer_.reset();
-  if (answer.status != OpenStatus::kOpened) fail();
   owner_.on_answer(*this, answer);
+  if (answer.status != OpenStatus::kOpened || is_stopped_) fail();
   return data.subspan(*used);
 }
 
@@ -169,8 +171,11 @@ void Flow::on_stream_reset() {
   if (!is_finished_) fail();
 }
 
+/// A peer that refuses reads no more, and may say so before its answer arrives: that gives the
+/// reason. Until then the stream has no room, so that nothing is read here either.
 void Flow::on_stream_stopped() {
-  if (!is_finished_) fail();
+  is_stopped_ = true;
+  if (!is_finished_ && !answer_) fail();
 }
 
 /// Both directions ended in order, or were reset. Data that the local stream has not taken yet is

@@ -36,7 +36,8 @@ class Flow;
 class FlowOwner {
  public:
   virtual ~FlowOwner() = default;
-  /// The peer answered the request (opener only). Not kOpened: the local stream was reset.
+  /// The peer answered the request (opener only). Not kOpened: the local stream is reset next, and
+  /// on_finished() follows. Without an answer comes on_finished() alone.
   virtual void on_answer(Flow& flow, const OpenAnswer& answer) = 0;
   /// Both directions are done or dead. The flow may be destroyed, but not inside this call.
   virtual void on_finished(Flow& flow) = 0;
@@ -115,6 +116,7 @@ class Flow final : public StreamUser, public LocalStreamHandler {
   bool is_local_write_done_ = false;   ///< shutdown_write() was called.
   bool is_stream_write_done_ = false;  ///< finish() or reset() was called.
   bool is_stream_closed_ = false;
+  bool is_stopped_ = false;  ///< The peer reads no more.
   bool is_finished_ = false;
 };
 
