@@ -9,11 +9,15 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <cstdio>
+#include <set>
 
+#include "agent/json_text.h"
 #include "base/ids.h"
 #include "cli/exit_code.h"
+#include "cli/field.h"
 #include "cli/table.h"
 #include "net/clock.h"
+#include "net/http_client.h"
 #include "server/admin.h"
 #include "server/data_folder.h"
 #include "server/listen.h"
@@ -24,6 +28,8 @@ namespace openp2p::cli {
 namespace {
 
 namespace json = boost::json;
+
+constexpr Duration kServerSilenceMax = std::chrono::seconds(2);  // It answers within microseconds.
 
 int fail(const std::string& text) {
   print_server_error(text);
@@ -91,6 +97,25 @@ std::vector<std::string> token_addresses(const server::DataFolder& folder,
   if (!saved.empty()) return saved;
   return server::reachable_addresses(server::plan_listening({}, server::kStunPort).sockets,
                                      server::own_addresses());
+}
+
+/// Who is online, as the running server says; nullopt where none runs.
+std::optional<std::set<std::string>> online_nodes(const server::DataFolder& folder) {
+  const net::HttpClient client(folder.socket().string(), kServerSilenceMax);
+  const auto response = client.request("GET", "/v1/online", "");
+  if (!response || response->status != 200) return std::nullopt;
+  const agent::JsonParsed parsed = agent::parse_json(response->body);
+  if (!parsed.value || !parsed.value->is_object()) return std::nullopt;
+  std::set<std::string> online;
+  for (std::string& id : texts_of(parsed.value->get_object(), "online"))
+    online.insert(std::move(id));
+  return online;
+}
+
+std::string state_of(const server::NodeRow& row,
+                     const std::optional<std::set<std::string>>& online) {
+  if (!online) return "unknown";
+  return online->contains(row.node.id.text()) ? "online" : "offline";
 }
 
 json::object node_json(const server::NodeRow& row) {
@@ -206,19 +231,26 @@ int list_nodes(const ServerCommand& command, const std::optional<std::string>& e
     return fail(no_such_user(*email));
   }
   if (!nodes) return fail(nodes.error().message());
+  const auto online = online_nodes(*opened->folder);
   if (command.is_json) {
     json::array list;
-    for (const server::NodeRow& row : *nodes) list.push_back(node_json(row));
+    for (const server::NodeRow& row : *nodes) {
+      list.push_back(node_json(row));
+      list.back().get_object()["state"] = state_of(row, online);
+    }
     print_json(json::object{{"nodes", std::move(list)}});
     return kExitDone;
   }
   const WallTime now = net::wall_now();
-  Table table({"NAME", "ID", "USER", "LAST SEEN", "VERSION", "PLATFORM"});
+  Table table({"NAME", "ID", "USER", "STATE", "LAST SEEN", "VERSION", "PLATFORM"});
   for (const server::NodeRow& row : *nodes) {
-    table.add({row.node.name, row.node.id.brief(), row.email, ago_text(row.node.seen_at, now),
-               row.node.version, row.node.platform});
+    const std::string state = state_of(row, online);
+    table.add({row.node.name, row.node.id.brief(), row.email, state,
+               state == "online" ? "now" : ago_text(row.node.seen_at, now), row.node.version,
+               row.node.platform});
   }
   print(table.text());
+  if (!online && !nodes->empty()) print("No server runs with this folder.\n");
   return kExitDone;
 }
 

@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 
 #include "agent/log_sink.h"
 #include "cli/exit_code.h"
 #include "cli/server_commands.h"
 #include "cli/table.h"
 #include "net/clock.h"
+#include "net/http_server.h"
 #include "net/signals.h"
 #include "server/admin.h"
 #include "server/data_folder.h"
@@ -97,6 +101,18 @@ std::optional<std::string> offer_token(const std::filesystem::path& database,
   return std::nullopt;
 }
 
+/// GET /v1/online: {"version": 1, "online": [ID, ...]}. What only the running server knows; all
+/// else commands read from the database.
+void answer(const server::Server& running, const net::HttpRequest& request, net::HttpReply& reply) {
+  if (request.method != "GET" || request.target != "/v1/online") {
+    return reply.send(404, "text/plain", "there is nothing here but GET /v1/online\n");
+  }
+  boost::json::array online;
+  for (const NodeId& node : running.online()) online.emplace_back(node.text());
+  const boost::json::object body = {{"version", 1}, {"online", std::move(online)}};
+  reply.send(200, "application/json", boost::json::serialize(body));
+}
+
 }  // namespace
 
 int run_server(const ServerRunOptions& options) {
@@ -139,14 +155,22 @@ int run_server(const ServerRunOptions& options) {
                                    .server = key->id()};
   greet(**folder, key->id(), running.addresses(), addresses);
   if (const auto problem = offer_token(database, first)) return fail(*problem);
-  log.info(net::monotonic_now(), "server.started version={}", OPENP2P_VERSION);
-
+  const auto api = net::HttpServer::listen(
+      io, (*folder)->socket().string(),
+      [&running](const net::HttpRequest& request, const std::shared_ptr<net::HttpReply>& reply) {
+        answer(running, request, *reply);
+      });
+  if (!api) {  // Not worth an end: `node list` then cannot tell who is online.
+    log.warning(net::monotonic_now(), "api.failed socket={} reason=\"{}\"",
+                (*folder)->socket().string(), api.error().message());
+  }
   std::optional<net::EndRequest> end;
   end.emplace(io, [&] {
-    log.info(net::monotonic_now(), "server.stopping online={}", running.online_count());
+    log.info(net::monotonic_now(), "server.stopping online={}", running.online().size());
     running.stop();
     io.stop();
   });
+  log.info(net::monotonic_now(), "server.started version={}", OPENP2P_VERSION);
   io.run();
   return kExitDone;
 }

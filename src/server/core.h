@@ -84,6 +84,7 @@ class Core final : private session::Gatekeeper,
   };
   const Counters& counters() const { return counters_; }
   std::size_t online_count() const { return directory_.online_count(); }
+  std::vector<NodeId> online() const { return directory_.online_nodes(); }
   std::size_t session_count() const { return clients_.size(); }
   const session::Endpoint& endpoint() const { return *endpoint_; }
 

@@ -192,6 +192,12 @@ std::vector<NetworkId> Directory::networks() const {
   return ids;
 }
 
+std::vector<NodeId> Directory::online_nodes() const {
+  std::vector<NodeId> nodes;
+  for (const auto& [node, connection] : sessions_) nodes.push_back(node);
+  return nodes;
+}
+
 std::vector<Seen> Directory::online(WallTime now) const {
   std::vector<Seen> seen;
   for (const auto& [connection, presence] : connections_) {

@@ -78,6 +78,7 @@ class Directory {
   std::vector<NetworkId> networks() const;  ///< Those with somebody online.
   /// Who is online, to be recorded as seen.
   std::vector<Seen> online(WallTime now) const;
+  std::vector<NodeId> online_nodes() const;
   std::size_t online_count() const { return connections_.size(); }
 
  private:

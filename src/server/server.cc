@@ -186,6 +186,6 @@ void Server::stop() {
   state_->flush(now, static_cast<int>(2 * state_->core->session_count() + kBurstsPerTurn));
 }
 
-std::size_t Server::online_count() const { return state_->core->online_count(); }
+std::vector<NodeId> Server::online() const { return state_->core->online(); }
 
 }  // namespace openp2p::server

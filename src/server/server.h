@@ -32,7 +32,8 @@ class Server {
   };
 
   Server(net::IoContext& io, Options options);
-  ~Server();  ///< Finishes what the database was asked to do.
+  /// Finishes what the database was asked to do. The loop has to have ended.
+  ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
@@ -42,7 +43,7 @@ class Server {
   /// Tells every node that the server stops, at once. Idempotent.
   void stop();
 
-  std::size_t online_count() const;
+  std::vector<NodeId> online() const;
 
  private:
   struct State;

@@ -28,8 +28,7 @@ std::string sealed(ByteView fields) {
 Bytes fields_of(const JoinToken& token) {
   Bytes body;
   EXPECT_TRUE(from_base64url(token.text().substr(6), body));
-  body.resize(body.size() - 4);
-  return body;
+  return to_bytes(ByteView(body).first(body.size() - 4));
 }
 
 TEST(JoinToken, ReadsWhatItWrote) {

@@ -159,8 +159,27 @@ def test_commands_work_beside_a_running_server(place):
     assert (node["name"], node["user"]) == ("laptop", "ann@example.org")
     assert place.json("node", "list", "--user", "admin")["nodes"] == []
     table = place.command("node", "list").stdout.splitlines()
-    assert table[0].split()[:3] == ["NAME", "ID", "USER"] and "laptop" in table[1]
+    assert table[0].split()[:4] == ["NAME", "ID", "USER", "STATE"] and "laptop" in table[1]
     assert server.process.poll() is None
+
+
+def test_node_list_tells_who_is_online(place):
+    server = place.start()
+    token = TOKEN.search(server.said)[0]
+    place.join("here", token)
+    place.join("gone", token).end()
+    end = time.monotonic() + PATIENCE
+    while True:
+        states = {node["name"]: node["state"] for node in place.json("node", "list")["nodes"]}
+        if states == {"here": "online", "gone": "offline"}:
+            break
+        assert time.monotonic() < end, states
+
+    server.end()
+
+    states = {node["name"]: node["state"] for node in place.json("node", "list")["nodes"]}
+    assert states == {"here": "unknown", "gone": "unknown"}
+    assert "No server runs" in place.command("node", "list").stdout
 
 
 def test_removed_node_is_disconnected_within_two_seconds(place):
@@ -206,7 +225,7 @@ def test_refuses_to_start_twice_and_says_what_to_do(place):
 
 
 def test_damaged_files_are_named_and_left_alone(place):
-    place.start().end()
+    assert place.start().end() == DONE
     database, key = place.data / "server.db", place.data / "key"
     good = database.read_bytes()
 
