@@ -158,6 +158,16 @@ class Lab:
         lan = lan or f"192.168.{number}.0/24"
         return Home(self, number, nat, f"198.51.100.{number}", lan, ipv6, unsolicited)
 
+    def pair(self, names=("left", "right")):
+        """Two hosts on one wire of MTU 1500, with nothing in between: for measuring speed."""
+        hosts = [Host(self, name) for name in names]
+        self._veth(hosts[0], "wire", hosts[1], "wire")
+        for number, host in enumerate(hosts, start=1):
+            host.address = f"10.0.0.{number}"
+            host.addresses = (host.address,)
+            host.run("ip", "address", "add", f"{host.address}/24", "dev", "wire")
+        return hosts
+
     def path(self, name):
         """A file of this lab."""
         return self.folder / name

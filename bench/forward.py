@@ -1,0 +1,192 @@
+"""The forward against plain TCP and `ssh -L`, and what it costs: `./dev bench forward`.
+
+See docs/benchmarks.md for what is measured, how, and the results.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+from bench_scene import Scene, program
+from lab import Lab, LabError, main_in_lab
+
+import bench_measure as measure
+
+CONNECTIONS = (1, 4)
+ECHO_BYTES = 64
+REQUEST_BYTES = 1024
+AT_ONCE = 16
+QUIET_TIMEOUT = 60  # Seconds to wait before a round for other programs to end.
+NAMES = {"plain": "plain TCP", "ssh": "ssh -L", "ours": "openp2p"}
+PARTS = ("idle", "throughput", "echo", "connections")
+
+
+class Plan:
+    """How long each part takes."""
+
+    def __init__(self, options):
+        quick = options.quick
+        self.parts = options.only or PARTS
+        self.rounds = options.rounds or (1 if quick else 5)
+        self.seconds = options.seconds or (2 if quick else 4)
+        self.echoes = 3000 if quick else 10000
+        self.short_connections = 2000 if quick else 5000
+        self.settle_seconds, self.idle_seconds = (5, 5) if quick else (30, 20)
+        self.quiet_timeout = 0 if quick else QUIET_TIMEOUT
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def summary(values, digits=2):
+    return " / ".join(f"{f(values):.{digits}f}" for f in (min, statistics.median, max))
+
+
+def wait_for_quiet(plan):
+    if plan.quiet_timeout:
+        load = measure.wait_for_quiet(plan.quiet_timeout)
+        if load > measure.QUIET_SHARE:
+            say(f"   other programs use {load:.0%} of the machine: this round is disturbed")
+
+
+def measure_idle(scene, plan):
+    """The agent with sessions to the server and to two peers, and nothing to do."""
+    say(f"idle: {plan.settle_seconds + plan.idle_seconds} s")
+    time.sleep(plan.settle_seconds)
+    pid = scene.left_agent.process.pid
+    wakeups = measure.wakeups_per_second(pid, plan.idle_seconds)
+    resident = scene.left_agent.memory_kib()
+    say(f"   {resident} KiB resident, {wakeups:.2f} wake-ups a second")
+    return {"idle_rss_kib": resident, "idle_wakeups_per_s": round(wakeups, 2)}
+
+
+def measure_throughput(scene, plan):
+    runs = {(name, count): [] for name in scene.ways for count in CONNECTIONS}
+    for target in scene.ways.values():  # The first run of each pays for caches and windows.
+        measure.transfer(scene.left, target, connections=1, seconds=1)
+    for number in range(plan.rounds):
+        say(f"throughput: round {number + 1} of {plan.rounds}, {plan.seconds} s a run")
+        wait_for_quiet(plan)
+        for count in CONNECTIONS:
+            for name, target in scene.ways.items():
+                run = measure.transfer(scene.left, target, count, plan.seconds)
+                runs[name, count].append(run)
+                say(f"   {NAMES[name]:<10} {count} x  {run.gbit:6.2f} Gbit/s  "
+                    f"{run.cpu_s_per_gb:.3f} CPU s/GB")
+    print_table(runs)
+    return throughput_results(runs)
+
+
+def print_table(runs):
+    say()
+    say("min / median / max   connections          Gbit/s                CPU s/GB")
+    for count in CONNECTIONS:
+        for name, title in NAMES.items():
+            gbit, cpu = columns(runs[name, count])
+            say(f"{title:<20} {count:>6}        {summary(gbit):<23}  {summary(cpu, 3)}")
+    say()
+
+
+def columns(runs):
+    return [run.gbit for run in runs], [run.cpu_s_per_gb for run in runs]
+
+
+def throughput_results(runs):
+    gbit = {key: columns(value)[0] for key, value in runs.items()}
+    cpu = {key: columns(value)[1] for key, value in runs.items()}
+    median = statistics.median
+    return {
+        "gbit_1": round(median(gbit["ours", 1]), 2),
+        "gbit_4": round(median(gbit["ours", 4]), 2),
+        "cpu_s_per_gb_1": round(median(cpu["ours", 1]), 3),
+        "ratio_ssh_1": round(measure.ratio(gbit["ours", 1], gbit["ssh", 1]), 3),
+        "ratio_ssh_4": round(measure.ratio(gbit["ours", 4], gbit["ssh", 4]), 3),
+        "ratio_plain_1": round(measure.ratio(gbit["ours", 1], gbit["plain", 1]), 3),
+        "cpu_ratio_ssh_1": round(measure.ratio(cpu["ours", 1], cpu["ssh", 1]), 3),
+    }
+
+
+def measure_echo(scene, plan):
+    say(f"echo: {ECHO_BYTES} bytes, {plan.rounds} x {plan.echoes} round trips with each in turn")
+    added = []
+    for _ in range(plan.rounds):
+        wait_for_quiet(plan)
+        times = measure.round_trips(scene.left, scene.echo_ways, ECHO_BYTES, plan.echoes)
+        added.append(times["ours"][1] - times["plain"][1])
+        for name, (low, middle, high) in times.items():
+            say(f"   {NAMES[name]:<10} {middle:7.1f} us  (10 %: {low:.1f}, 90 %: {high:.1f})")
+    say(f"   added, min / median / max: {summary(added, 1)} us")
+    return {"echo_added_us_median": round(statistics.median(added), 1)}
+
+
+def measure_connections(scene, plan):
+    """Both agents share one processor; the two ends of the connections have another."""
+    processors = sorted(os.sched_getaffinity(0))
+    agents, ends = {processors[0]}, processors[-1]
+    measure.pin(scene.echo_server.pid, {ends})
+    for agent in scene.agents:
+        measure.pin(agent.process.pid, agents)
+    say(f"short connections: {REQUEST_BYTES} bytes each way, both agents on one processor")
+    rates = {}
+    for at_once in (1, AT_ONCE):
+        rates[at_once] = []
+        for _ in range(plan.rounds):
+            wait_for_quiet(plan)
+            rates[at_once].append(measure.short_connections(
+                scene.left, scene.echo_ways["ours"], REQUEST_BYTES, plan.short_connections, at_once,
+                ends))
+        say(f"   {at_once:>2} at once, min / median / max: {summary(rates[at_once], 0)} a second")
+    for agent in scene.agents:
+        measure.pin(agent.process.pid, set(processors))
+    return {"connections_per_s": round(statistics.median(rates[AT_ONCE]))}
+
+
+def run(options):
+    plan = Plan(options)
+    results = {}
+    with Lab("bench") as lab:
+        scene = Scene(lab)
+        scene.start_agents()
+        if "idle" in plan.parts:
+            results |= measure_idle(scene, plan)
+        scene.start_others()
+        if "throughput" in plan.parts:
+            results |= measure_throughput(scene, plan)
+        if "echo" in plan.parts:
+            results |= measure_echo(scene, plan)
+        if "connections" in plan.parts:
+            results |= measure_connections(scene, plan)
+    results["binary_bytes"] = pathlib.Path(program("openp2p")).stat().st_size
+    say(f"openp2p is {results['binary_bytes'] / 1e6:.2f} MB")
+    return results
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the results as JSON, last")
+    parser.add_argument("--quick", action="store_true", help="short and rough, for tuning")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=int, help="of each throughput run")
+    parser.add_argument("--only", action="append", choices=PARTS, help="may be repeated")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    try:
+        results = run(options)
+    except (LabError, TimeoutError, OSError) as error:
+        say(f"\nThe benchmark failed: {error}")
+        return 1
+    if options.json:
+        say(json.dumps(results))
+    return 0
+
+
+if __name__ == "__main__":
+    main_in_lab(main)
