@@ -44,7 +44,7 @@ Bytes encode_signal(const PeerSignal& signal, const IdentityKey& key);
 /// both ends.
 Result<PeerSignal> decode_signal(ByteView bytes, const NodeId& from, const NodeId& to);
 
-/// The key of both sides' connectivity checks (DESIGN section 4).
+/// The key of both sides' connectivity checks (ARCHITECTURE, trust).
 std::array<std::byte, 32> derive_check_key(const SharedSecret& shared, const AttemptId& attempt,
                                            const NodeId& offerer, const NodeId& answerer);
 

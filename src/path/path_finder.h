@@ -104,7 +104,7 @@ class PathFinder {
   std::size_t poll_datagram(Path& to, MutableByteView out, TimePoint now);
 
   const Path* selected() const;  ///< nullptr: none.
-  /// Around a change of path: also send there until the given time (DESIGN section 2).
+  /// Around a change of path: also send there until the given time.
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;
   /// The largest UDP payload that the selected path is known to carry (RFC 8899's PLPMTU): 1,200

@@ -15,7 +15,7 @@ namespace openp2p {
 enum class JoinTokenError { kGarbled = 1, kVersionUnknown };
 std::error_code make_error_code(JoinTokenError error);
 
-/// What a person copies from the server to a new device (DESIGN section 3): where the server is,
+/// What a person copies from the server to a new device: where the server is,
 /// its key, and a secret that lets a node join. Text: "op2p1-" and base64url of the fields and a
 /// checksum, so that a lost character is noticed.
 ///
