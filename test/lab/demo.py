@@ -4,8 +4,6 @@ Makes a small internet in network namespaces, runs the server and two devices be
 adds forwards, and uses them with ssh and curl. Ends by itself and leaves nothing behind.
 """
 
-import hashlib
-import json
 import os
 import pathlib
 import sys
@@ -13,7 +11,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lab import Lab, LabError, main_in_lab, program  # noqa: E402
+from lab import Lab, LabError, main_in_lab  # noqa: E402
+from lab_openp2p import Device, Server, make_file, sha256  # noqa: E402
 
 GIB = 1 << 30
 STEP = 0
@@ -29,63 +28,15 @@ def step(text):
     say(f"\n{STEP}. {text}")
 
 
-def make_file(path, size):
-    """Random bytes that take no time to make: one random MiB, with its number in front of each."""
-    digest = hashlib.sha256()
-    block = bytearray(os.urandom(1 << 20))
-    with open(path, "wb") as out:
-        for number in range(size >> 20):
-            block[:8] = number.to_bytes(8, "big")
-            out.write(block)
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-class Device:
-    """One `openp2p up`, and its command line."""
-
-    def __init__(self, host, name, folder):
-        self.host, self.name, self.state = host, name, folder / name
-
-    def up(self, token):
-        token_file = self.state.with_suffix(".token")
-        token_file.write_text(token)
-        token_file.chmod(0o600)
-        self.started = time.monotonic()
-        argv = [program("openp2p"), "up", "--token-file", token_file, "--node", self.name,
-                "--state", self.state]
-        self.process = self.host.start(argv, name=self.name)
-        self.process.wait_for_line(r"server\.connected", timeout=15)
-        return time.monotonic() - self.started
-
-    def run(self, *words):
-        return self.host.run(program("openp2p"), *words, "--state", self.state)
-
-    def json(self, *words):
-        return json.loads(self.run(*words, "--json"))
-
-
-def start_server(host, folder):
-    argv = [program("openp2p-server"), "run", "--data", folder / "server"]
-    for address in host.addresses:
-        argv += ["--listen", f"{address}:27183"]
-    process = host.start(argv, name="server")
-    token = process.wait_for_line(r"--token (\S+)", timeout=20).group(1)
-    say("   " + "\n   ".join(line for line in process.output().splitlines()[:8]
+def start_server(lab, host):
+    server = Server(lab, host).start()
+    say("   " + "\n   ".join(line for line in server.process.output().splitlines()[:8]
                              if "--token" not in line))
-    return token
+    return server
 
 
 def show_path(device, peer):
-    found = next(p for p in device.json("peers")["peers"] if p["name"] == peer)
+    found = device.peer(peer)
     say(f"   path: {device.name} -> {peer}: {found['path']}, peer's address {found['address']}")
 
 
@@ -98,16 +49,15 @@ def demo(lab, size):
     folder = lab.folder
     step("A small internet: a server with two public addresses, and two homes, each behind its own "
          "port-restricted NAT")
-    server = lab.server()
+    host = lab.server()
     office, flat = lab.home(nat="port_restricted"), lab.home(nat="port_restricted")
-    nas = Device(office.host("nas"), "nas", folder)
-    laptop = Device(flat.host("laptop"), "laptop", folder)
-    say(f"   server  {', '.join(server.addresses)}")
+    nas, laptop = Device(office.host("nas")), Device(flat.host("laptop"))
+    say(f"   server  {', '.join(host.addresses)}")
     say(f"   nas     {nas.host.address} behind {office.wan_address}")
     say(f"   laptop  {laptop.host.address} behind {flat.wan_address}")
 
     step("The server: openp2p-server run --data DIR --listen ...")
-    token = start_server(server, folder)
+    token = start_server(lab, host).token
 
     step("Both devices: openp2p up --token-file FILE --node NAME")
     sshd = lab.sshd(nas.host, port=22)
@@ -117,7 +67,7 @@ def demo(lab, size):
     step("A forward to the nas's SSH port, and a login through it with OpenSSH")
     before = time.monotonic()
     say("   laptop$ openp2p forward add ssh --peer nas --to 127.0.0.1:22 --listen 2222")
-    laptop.run("forward", "add", "ssh", "--peer", "nas", "--to", "127.0.0.1:22", "--listen", "2222")
+    laptop.add_forward("ssh", "nas", "127.0.0.1:22", 2222)
     with laptop.host.connect("127.0.0.1", 2222, timeout=20) as connection:
         banner = connection.recv(64).decode().strip()
     say(f"   first byte {(time.monotonic() - before) * 1000:.0f} ms after `forward add` and "
@@ -134,7 +84,7 @@ def demo(lab, size):
     www.mkdir()
     digest = make_file(www / "file.bin", size)
     lab.web_server(nas.host, www, port=8080)
-    laptop.run("forward", "add", "web", "--peer", "nas", "--to", "127.0.0.1:8080", "--listen", "8080")
+    laptop.add_forward("web", "nas", "127.0.0.1:8080", 8080)
     copy = folder / "copy.bin"
     before = time.monotonic()
     download = laptop.host.start(
