@@ -126,6 +126,9 @@ void PeerLink::on_offer(const PeerSignal& signal) {
   if (std::ranges::find(seen_offers_, signal.attempt) != seen_offers_.end()) return;
   const bool is_own_offer_open = attempt_ && attempt_->is_offerer && session_ == nullptr;
   if (is_own_offer_open && context_.identity.id() < record_.id) return;  // Ours is kept.
+  // Who asks why there is no session wants the last failure, not that it is tried again.
+  std::string reason = failures_ == 0 ? "looking for a path to the peer" : reason_;
+  last_attempt_at_ = context_.now;  // This is one: nobody begins another while the old ends.
   end_session("the peer opened a new session");
   if (seen_offers_.size() == kSeenOffersMax) seen_offers_.pop_front();
   seen_offers_.push_back(signal.attempt);
@@ -137,13 +140,13 @@ void PeerLink::on_offer(const PeerSignal& signal) {
   attempt.deadline = context_.now + kAttemptPatience;
   retry_at_.reset();
   state_ = State::kConnecting;
-  reason_ = "looking for a path to the peer";
+  reason_ = std::move(reason);
   if (!meet(signal, path::IceRole::kControlled)) return;
   send(PeerSignal::Kind::kAnswer);
 }
 
-/// The peer goes on with an attempt that this node knows nothing of, since it restarted: told so, the
-/// peer need not wait until its session times out.
+/// The peer goes on with an attempt that this node knows nothing of, since it restarted: told so,
+/// the peer need not wait until its session times out.
 void PeerLink::refuse(const AttemptId& attempt) {
   PeerSignal signal;
   signal.from = context_.identity.id();
@@ -161,7 +164,7 @@ void PeerLink::on_answer(const PeerSignal& signal) {
   }
   attempt_->peer_sequence = signal.sequence;
   attempt_->resend_at.reset();
-  reason_ = "looking for a path to the peer";
+  if (failures_ == 0) reason_ = "looking for a path to the peer";
   meet(signal, path::IceRole::kControlling);
 }
 
@@ -375,6 +378,7 @@ void PeerLink::on_batch_end(session::Session&) {
     found->second.user->on_batch_end();
   }
   batch_.clear();
+  handler_.on_peer_batch_end(*this);
 }
 
 void PeerLink::on_closed(session::Session& session, const session::CloseReason& reason) {
