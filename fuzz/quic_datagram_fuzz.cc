@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/random.h"
 #include "quic/connection.h"
+#include "sim/seeded_secrets.h"
 
 using namespace openp2p;
 using namespace openp2p::quic;
@@ -45,15 +46,6 @@ class PlainProtection final : public PacketProtection {
   std::unique_ptr<HeaderKey> make_header(AeadAlgorithm, ByteView) const override {
     return std::make_unique<PlainHeader>();
   }
-};
-
-class SeededSecrets final : public SecretSource {
- public:
-  explicit SeededSecrets(std::uint64_t seed) : random_(seed) {}
-  void fill(MutableByteView out) override { random_.fill(out); }
-
- private:
-  Random random_;
 };
 
 IdentityKey identity_of(std::uint8_t number) {
@@ -94,7 +86,7 @@ struct Owner final : ConnectionHandler, PeerVerifier {
   bool is_welcome(const NodeId&) override { return true; }
 
   IdentityKey identity;
-  SeededSecrets secrets;
+  sim::SeededSecrets secrets;
   ConnectionFactory factory;
   std::unique_ptr<Connection> connection;
   std::deque<Bytes> sent;

@@ -10,18 +10,11 @@
 #include "base/random.h"
 #include "nat/behaviour_discovery.h"
 #include "nat/stun_service.h"
+#include "sim/seeded_secrets.h"
 
 using namespace openp2p;
 
 namespace {
-
-class SeededSecrets final : public SecretSource {
- public:
-  void fill(MutableByteView out) override { random_.fill(out); }
-
- private:
-  Random random_{1};
-};
 
 struct Datagram {
   Address from;
@@ -132,7 +125,7 @@ class Exchange {
   }
 
   Choices choices_;
-  SeededSecrets secrets_;
+  sim::SeededSecrets secrets_;
   nat::StunService service_;
   nat::BehaviourDiscovery discovery_;
   std::deque<Datagram> wire_;

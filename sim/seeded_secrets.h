@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "base/crypto.h"
 #include "base/random.h"
 
@@ -9,6 +11,7 @@ namespace openp2p::sim {
 class SeededSecrets final : public SecretSource {
  public:
   explicit SeededSecrets(Random random) : random_(random) {}
+  explicit SeededSecrets(std::uint64_t seed) : random_(seed) {}
   void fill(MutableByteView out) override { random_.fill(out); }
 
  private:

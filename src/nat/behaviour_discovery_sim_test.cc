@@ -10,6 +10,7 @@
 #include "nat/stun_service.h"
 #include "sim/link.h"
 #include "sim/nat_table.h"
+#include "sim/seeded_secrets.h"
 #include "sim/world.h"
 
 namespace openp2p::nat {
@@ -21,15 +22,6 @@ Address address(std::string_view text) { return *Address::parse(text); }
 
 const Address kClient = address("192.168.1.10:5000");
 const Address kServer = address("203.0.113.1:3478");
-
-class SeededSecrets final : public SecretSource {
- public:
-  explicit SeededSecrets(std::uint64_t seed) : random_(seed) {}
-  void fill(MutableByteView out) override { random_.fill(out); }
-
- private:
-  Random random_;
-};
 
 struct Scene {
   bool has_nat = true;
@@ -138,7 +130,7 @@ class Simulation {
   sim::Link down_;
   sim::NatTable nat_;
   StunService service_;
-  SeededSecrets secrets_;
+  sim::SeededSecrets secrets_;
   BehaviourDiscovery discovery_;
   sim::Timer timer_;
 };

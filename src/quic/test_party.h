@@ -11,19 +11,11 @@
 #include "base/crypto.h"
 #include "base/random.h"
 #include "quic/connection.h"
+#include "sim/seeded_secrets.h"
 
 /// One end of a connection, as tests see it: it does what it is told and remembers what it was
 /// told.
 namespace openp2p::quic {
-
-class SeededSecrets final : public SecretSource {
- public:
-  explicit SeededSecrets(std::uint64_t seed) : random_(seed) {}
-  void fill(MutableByteView out) override { random_.fill(out); }
-
- private:
-  Random random_;
-};
 
 inline IdentityKey identity_of(std::uint8_t number) {
   std::array<std::byte, IdentityKey::kSeedSize> seed;
@@ -107,7 +99,7 @@ class Party final : public ConnectionHandler, public PeerVerifier {
   }
 
   IdentityKey identity;
-  SeededSecrets secrets;
+  sim::SeededSecrets secrets;
   ConnectionFactory factory;
   ConnectionConfig config;
   std::unique_ptr<Connection> connection;

@@ -10,19 +10,10 @@
 #include "server/memory_records.h"
 #include "server/memory_store.h"
 #include "sim/driver.h"
+#include "sim/seeded_secrets.h"
 #include "wire/join_token.h"
 
 namespace openp2p::server {
-
-/// Keys and nonces of a simulation.
-class SeededSecrets final : public SecretSource {
- public:
-  explicit SeededSecrets(std::uint64_t seed) : random_(seed) {}
-  void fill(MutableByteView out) override { random_.fill(out); }
-
- private:
-  Random random_;
-};
 
 /// A core as sim::Driver knows machines: with wall time made from virtual time, and a store that
 /// answers at once.
@@ -154,7 +145,7 @@ class SimulatedServer {
   }
 
   sim::Host& host_;
-  SeededSecrets secrets_;
+  sim::SeededSecrets secrets_;
   IdentityKey identity_;
   std::unique_ptr<quic::PacketProtection> protection_;
   MemoryRecords records_;

@@ -9,20 +9,12 @@
 #include "session/endpoint.h"
 #include "sim/driver.h"
 #include "sim/internet.h"
+#include "sim/seeded_secrets.h"
 #include "sim/world.h"
 
 /// One party on a simulated host, for tests: an Endpoint, its driver, and a record of what
 /// happened.
 namespace openp2p::session {
-
-class SeededSecrets final : public SecretSource {
- public:
-  explicit SeededSecrets(std::uint64_t seed) : random_(seed) {}
-  void fill(MutableByteView out) override { random_.fill(out); }
-
- private:
-  Random random_;
-};
 
 /// Sends `to_send` on the first stream and ends it; answers a stream with what came on it, or keeps
 /// what came.
@@ -138,7 +130,7 @@ class TestParty final : public SessionHandler, public Gatekeeper {
 
  private:
   sim::Host& host_;
-  SeededSecrets secrets_;
+  sim::SeededSecrets secrets_;
   IdentityKey identity_;
   const bool accepts_;
   std::unique_ptr<quic::PacketProtection> protection_;

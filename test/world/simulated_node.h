@@ -8,6 +8,7 @@
 #include "agent/node.h"
 #include "server/simulated_server.h"
 #include "sim/driver.h"
+#include "sim/seeded_secrets.h"
 #include "test/world/simulated_platform.h"
 #include "wire/join_token.h"
 
@@ -123,7 +124,7 @@ class SimulatedNode final : public agent::NodeMemory {
   }
 
   sim::Host& host_;
-  server::SeededSecrets secrets_;
+  sim::SeededSecrets secrets_;
   IdentityKey identity_;
   std::unique_ptr<quic::PacketProtection> protection_;
   SimulatedPlatform platform_;
