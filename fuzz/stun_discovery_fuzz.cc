@@ -125,7 +125,7 @@ class Exchange {
   }
 
   Choices choices_;
-  sim::SeededSecrets secrets_;
+  sim::SeededSecrets secrets_{std::uint64_t{1}};
   nat::StunService service_;
   nat::BehaviourDiscovery discovery_;
   std::deque<Datagram> wire_;

@@ -10,12 +10,13 @@
 
 #include "control.pb.h"
 #include "server/simulated_server.h"
+#include "sim/seeded_secrets.h"
 #include "wire/control_frame.h"
 
 namespace openp2p::server {
 
 inline IdentityKey make_key(std::uint64_t seed) {
-  SeededSecrets secrets(seed);
+  sim::SeededSecrets secrets(seed);
   return IdentityKey::generate(secrets);
 }
 
@@ -149,7 +150,7 @@ class TestNode final : public session::SessionHandler {
   sim::Host& host_;
   SimulatedServer& server_;
   IdentityKey identity_;
-  SeededSecrets secrets_;
+  sim::SeededSecrets secrets_;
   std::unique_ptr<quic::PacketProtection> protection_;
   session::Endpoint endpoint_;
   sim::Driver<session::Endpoint> driver_;
