@@ -25,10 +25,12 @@ std::string listen_hint(const ForwardSpec& spec, const std::error_code& error) {
   return {};
 }
 
-std::string hint_of(const forward::OpenAnswer& answer) {
-  const auto command = answer.text.find("openp2p up --accept");
-  if (answer.status != forward::OpenStatus::kDenied || command == std::string::npos) return {};
-  return "on the peer, run: " + answer.text.substr(command);
+/// In our own words: a command that a person is told to run must not be the peer's to choose.
+std::string hint_of(const ForwardSpec& spec, const forward::OpenAnswer& answer) {
+  if (answer.status != forward::OpenStatus::kDenied) return {};
+  return "on the peer, run: openp2p up --accept " +
+         forward::destination_text(spec.host, spec.port) +
+         " (or --accept-lan for its whole local network)";
 }
 
 }  // namespace
@@ -44,7 +46,7 @@ class Forwards::Connection final : public forward::FlowOwner, public forward::Lo
     if (local_) local_->set_handler(nullptr);
   }
 
-  void start(PeerLink& peer);
+  bool start(PeerLink& peer);  ///< False: the peer grants no more streams now.
   void reset() {
     if (local_) local_->reset();
     finish();
@@ -69,19 +71,28 @@ class Forwards::Connection final : public forward::FlowOwner, public forward::Lo
     explicit Router(Connection& connection) : owner(connection) {}
     void on_stream_data(ByteView data, bool is_end) override {
       owner.flow_->on_stream_data(data, is_end);
+      owner.note_end("the peer's answer made no sense");
     }
     void on_stream_writable() override { owner.flow_->on_stream_writable(); }
-    void on_stream_reset() override { owner.flow_->on_stream_reset(); }
+    void on_stream_reset() override {
+      owner.flow_->on_stream_reset();
+      owner.note_end("the peer ended the connection without an answer");
+    }
     void on_stream_stopped() override { owner.flow_->on_stream_stopped(); }
-    void on_stream_closed() override { owner.flow_->on_stream_closed(); }
+    void on_stream_closed() override {
+      owner.flow_->on_stream_closed();
+      owner.note_end("the peer ended the connection without an answer");
+    }
     void on_batch_end() override { owner.flow_->on_batch_end(); }
     void on_session_lost() override {
       owner.peer_ = nullptr;
       owner.flow_->on_session_lost();
+      owner.note_end("the session ended before the peer had answered");
     }
     Connection& owner;
   };
   void finish();
+  void note_end(const char* why);
 
   Forward& forward_;
 
@@ -94,6 +105,7 @@ class Forwards::Connection final : public forward::FlowOwner, public forward::Lo
   PeerLink* peer_ = nullptr;
   std::optional<forward::Flow> flow_;
   Router router_{*this};
+  bool is_answered_ = false;
 };
 
 class Forwards::Forward {
@@ -106,8 +118,10 @@ class Forwards::Forward {
   void call_peer();
   void start_waiting(PeerLink& peer);
   void on_timeout();
+  void explain_timeout();
   std::optional<TimePoint> next_timeout() const;
   void sweep();
+  bool has_waiting() const { return std::ranges::any_of(connections_, &Connection::is_waiting); }
   ForwardStatus status() const;
   PeerLink* find_peer(std::string& reason) { return owner_.find_peer_(spec_.peer, reason); }
 
@@ -121,10 +135,10 @@ class Forwards::Forward {
   std::uint64_t total_ = 0, failed_ = 0, sent_ = 0, received_ = 0;
 };
 
-void Forwards::Connection::start(PeerLink& peer) {
+bool Forwards::Connection::start(PeerLink& peer) {
   session::Session* session = peer.session();
   const auto stream = session->open_stream();
-  if (!stream) return;  // The peer grants no more streams now: waits on.
+  if (!stream) return false;
   peer_ = &peer;
   flow_.emplace(*session, *stream, *this, forward_.owner_.buffers_);
   peer.use(*stream, &router_);
@@ -132,9 +146,11 @@ void Forwards::Connection::start(PeerLink& peer) {
   request.host = forward_.spec_.host;
   request.port = forward_.spec_.port;
   flow_->open(request, std::move(local_));
+  return true;
 }
 
 void Forwards::Connection::on_answer(forward::Flow&, const forward::OpenAnswer& answer) {
+  is_answered_ = true;
   if (answer.status == forward::OpenStatus::kOpened) {
     forward_.reason_.clear();
     forward_.hint_.clear();
@@ -143,7 +159,15 @@ void Forwards::Connection::on_answer(forward::Flow&, const forward::OpenAnswer& 
   ++forward_.failed_;
   forward_.reason_ =
       answer.text.empty() ? std::string(open_status_text(answer.status)) : answer.text;
-  forward_.hint_ = hint_of(answer);
+  forward_.hint_ = hint_of(forward_.spec_, answer);
+}
+
+/// The peer's doing has just ended a connection that it never answered for.
+void Forwards::Connection::note_end(const char* why) {
+  if (!is_finished || std::exchange(is_answered_, true)) return;
+  ++forward_.failed_;
+  forward_.reason_ = why;
+  forward_.hint_.clear();
 }
 
 void Forwards::Connection::finish() {
@@ -196,8 +220,8 @@ void Forwards::Forward::on_accept(Platform::Stream local, TimePoint now) {
     reason_ = std::move(reason);
     return;
   }
-  if (peer->session() != nullptr) return connections_.back().start(*peer);
-  peer->want(connections_.back().deadline);
+  if (peer->session() == nullptr) return peer->want(connections_.back().deadline);
+  start_waiting(*peer);
 }
 
 /// The session is made before it is needed, so that the first connection is quick.
@@ -214,7 +238,9 @@ void Forwards::Forward::call_peer() {
 void Forwards::Forward::start_waiting(PeerLink& peer) {
   for (Connection& connection : connections_) {
     if (peer.session() == nullptr) return;
-    if (connection.is_waiting()) connection.start(peer);
+    if (!connection.is_waiting() || connection.start(peer)) continue;
+    owner_.lacks_streams_ = true;  // The others wait behind this one, in order.
+    return;
   }
 }
 
@@ -224,12 +250,21 @@ void Forwards::Forward::on_timeout() {
   for (Connection& connection : connections_) {
     if (!connection.is_waiting() || now < connection.deadline) continue;
     ++failed_;
-    std::string why;
-    if (const PeerLink* peer = find_peer(why)) why = peer->reason();
-    reason_ = "peer " + spec_.peer + " was not reached within 30 s: " + why;
-    hint_ = "openp2p ping " + spec_.peer;
+    explain_timeout();
     connection.reset();
   }
+}
+
+void Forwards::Forward::explain_timeout() {
+  std::string why;
+  PeerLink* peer = find_peer(why);
+  if (peer != nullptr && peer->session() != nullptr) {
+    reason_ = "peer " + spec_.peer + " takes no more connections at once";
+    return;
+  }
+  if (peer != nullptr) why = peer->reason();
+  reason_ = "peer " + spec_.peer + " was not reached within 30 s: " + why;
+  hint_ = "openp2p ping " + spec_.peer;
 }
 
 std::optional<TimePoint> Forwards::Forward::next_timeout() const {
@@ -335,6 +370,20 @@ void Forwards::on_session_down(PeerLink& peer, const std::string&) {
   std::string ignored;
   for (auto& [name, forward] : forwards_) {
     if (forward->spec_.is_enabled && forward->find_peer(ignored) == &peer) forward->call_peer();
+  }
+}
+
+void Forwards::on_batch_end(PeerLink& peer) {
+  if (!std::exchange(lacks_streams_, false)) return;
+  std::string ignored;
+  for (auto& [name, forward] : forwards_) {
+    if (!forward->spec_.is_enabled) continue;
+    PeerLink* const found = forward->find_peer(ignored);
+    if (found == &peer) {
+      forward->start_waiting(peer);
+    } else if (found != nullptr && found->session() != nullptr && forward->has_waiting()) {
+      lacks_streams_ = true;
+    }
   }
 }
 

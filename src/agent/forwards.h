@@ -45,7 +45,8 @@ class Forwards {
   bool needs(const PeerLink& peer) const;  ///< An enabled forward leads to it.
   void on_session_up(PeerLink& peer);
   void on_session_down(PeerLink& peer, const std::string& reason);
-  void on_peers_changed();  ///< A name may mean a peer now.
+  void on_batch_end(PeerLink& peer);  ///< It may grant streams that connections wait for.
+  void on_peers_changed();            ///< A name may mean a peer now.
   void on_timeout();
   std::optional<TimePoint> next_timeout() const;
   void sweep();  ///< As PeerServices::sweep().
@@ -62,6 +63,7 @@ class Forwards {
   FindPeer find_peer_;
   std::map<std::string, std::unique_ptr<Forward>, std::less<>> forwards_;
   bool has_finished_ = false;
+  bool lacks_streams_ = false;  ///< A connection waits although there is a session.
 };
 
 }  // namespace openp2p::agent

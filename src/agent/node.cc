@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -141,13 +142,13 @@ void Node::on_welcome(const Welcome& welcome) {
                     name_, welcome.nodes.size());
   server_.forget_join_secret();
   memory_.on_joined(name_);
-  std::vector<NodeId> gone;
+  std::set<NodeId> gone;
   for (const auto& [id, peer] : peers_) {
-    const auto is_same = [&](const NodeRecord& record) { return record.id == id; };
-    if (std::ranges::none_of(welcome.nodes, is_same)) gone.push_back(id);
+    if (welcome.has_all_nodes) gone.insert(id);
   }
+  for (const NodeRecord& record : welcome.nodes) gone.erase(record.id);
   for (const NodeId& id : gone) on_node_removed(id);
-  for (const NodeRecord& record : welcome.nodes) on_node_changed(record);
+  for (const NodeRecord& record : welcome.nodes) put_record(record);
   for (auto& [id, peer] : peers_) peer->on_server_connected();
   forwards_.on_peers_changed();
 }
@@ -159,6 +160,11 @@ void Node::on_refused(const Refusal& refusal) {
 }
 
 void Node::on_node_changed(const NodeRecord& record) {
+  put_record(record);
+  forwards_.on_peers_changed();
+}
+
+void Node::put_record(const NodeRecord& record) {
   if (record.id == context_.identity.id()) {
     name_ = record.name;
     return;
@@ -169,7 +175,6 @@ void Node::on_node_changed(const NodeRecord& record) {
   } else if (peers_.size() < kPeersMax) {
     peers_.emplace(record.id, std::make_unique<PeerLink>(context_, *this, record));
   }
-  if (server_.state() == ServerLink::State::kConnected) forwards_.on_peers_changed();
 }
 
 void Node::on_node_removed(const NodeId& id) {
@@ -186,8 +191,8 @@ void Node::on_signal(const NodeId& from, ByteView body) {
   if (found == peers_.end()) return;  // Not of this network: the server must not carry this.
   const auto signal = decode_signal(body, from, context_.identity.id());
   if (!signal) {
-    context_.log.warning(context_.now, "signal.refused from={} why=\"{}\"", from.brief(),
-                         signal.error().message());
+    context_.log.debug(context_.now, "signal.refused from={} why=\"{}\"", from.brief(),
+                       signal.error().message());
     return;
   }
   found->second->on_signal(*signal);
@@ -195,7 +200,9 @@ void Node::on_signal(const NodeId& from, ByteView body) {
 
 void Node::on_signal_failed(const NodeId& to, std::uint64_t, SignalFailure why) {
   const auto found = peers_.find(to);
-  if (found != peers_.end()) found->second->on_signal_failed(why);
+  if (found == peers_.end()) return;
+  found->second->on_signal_failed(why);
+  if (why == SignalFailure::kNoSuchNode) on_node_removed(to);
 }
 
 void Node::on_server_lost() {}
@@ -236,6 +243,8 @@ void Node::on_session_up(PeerLink& peer) {
   forwards_.on_session_up(peer);
   pinger_.on_session_up(peer);
 }
+
+void Node::on_peer_batch_end(PeerLink& peer) { forwards_.on_batch_end(peer); }
 
 void Node::on_session_down(PeerLink& peer, const std::string& reason) {
   forwards_.on_session_down(peer, reason);

@@ -95,9 +95,11 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   bool is_needed(const PeerLink& peer) const override;
   void on_peer_stream(PeerLink& peer, session::StreamId id) override;
   void on_session_up(PeerLink& peer) override;
+  void on_peer_batch_end(PeerLink& peer) override;
   void on_session_down(PeerLink& peer, const std::string& reason) override;
 
  private:
+  void put_record(const NodeRecord& record);
   PeerLink* find_peer(std::string_view name_or_id, std::string& reason) const;
   PeerStatus describe(const PeerLink& peer) const;
   std::string path_kind(const Address& remote) const;

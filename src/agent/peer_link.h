@@ -34,6 +34,8 @@ class PeerLinkHandler {
   /// The peer opened a stream: who uses it? (PeerLink::use())
   virtual void on_peer_stream(PeerLink& peer, session::StreamId id) = 0;
   virtual void on_session_up(PeerLink& peer) = 0;
+  /// All datagrams that came together from the peer were handled.
+  virtual void on_peer_batch_end(PeerLink& peer) = 0;
   /// The session, or the attempt to have one, ended. `reason` is for people.
   virtual void on_session_down(PeerLink& peer, const std::string& reason) = 0;
 };

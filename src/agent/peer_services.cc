@@ -55,7 +55,7 @@ class PeerServices::IncomingStream final : public forward::StreamUser, public fo
     if (flow_) return flow_->on_stream_data(data, is_end);
     if (!decoder_) return echo(data, is_end);
     const auto used = decoder_->feed(data);
-    if (!used) return reject();
+    if (!used) return refuse_unread();
     session_->consume(id_, *used);
     if (decoder_->message()) return start(*decoder_->message(), data.subspan(*used), is_end);
     if (is_end) reject();
@@ -72,8 +72,7 @@ class PeerServices::IncomingStream final : public forward::StreamUser, public fo
   }
   void on_session_lost() override {
     peer_ = nullptr;
-    flow_ ? flow_->on_session_lost() : finish();
-    finish();
+    flow_ ? flow_->on_session_lost() : finish();  // A flow may still deliver what has arrived.
   }
 
   void on_answer(forward::Flow&, const OpenAnswer&) override {}  // Only openers are answered.
@@ -112,6 +111,17 @@ class PeerServices::IncomingStream final : public forward::StreamUser, public fo
     has_end_ |= is_end;
     if (!has_end_ || !held_.empty()) return;
     session_->finish(id_);
+    finish();
+  }
+
+  /// The peer wants what this version does not know, or it is no peer of ours at all.
+  void refuse_unread() {
+    session_->write(
+        id_, forward::encode(
+                 OpenAnswer{OpenStatus::kUnsupported,
+                            "that node does not understand the request; is it an older version?"}));
+    session_->finish(id_);
+    session_->stop(id_, kRefusedCode);
     finish();
   }
 

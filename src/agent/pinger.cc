@@ -21,6 +21,7 @@ class Pinger::Run final : public forward::StreamUser {
   void next() {
     const TimePoint now = pinger_.context_.now;
     if (left_ == 0) return end();
+    leave_stream();  // The last one's answer may have come without its end.
     --left_;
     ++number_;
     next_at_ = now + kInterval;
@@ -102,9 +103,15 @@ class Pinger::Run final : public forward::StreamUser {
     reply_(PingReply{});
   }
 
+  /// Ends the stream too: a peer that does not would have all of them at last.
   void leave_stream() {
-    if (stream_ && peer_ != nullptr) peer_->use(*stream_, nullptr);
-    stream_.reset();
+    const auto stream = std::exchange(stream_, std::nullopt);
+    if (!stream || peer_ == nullptr) return;
+    peer_->use(*stream, nullptr);
+    session::Session* const session = peer_->session();
+    if (session == nullptr) return;
+    session->reset(*stream, 0);
+    session->stop(*stream, 0);
   }
 
   Pinger& pinger_;

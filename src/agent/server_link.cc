@@ -17,6 +17,8 @@ constexpr Duration kStableAfter = 30s;  // A connection this old was no failure.
 constexpr Duration kPathPatience = 6s;  // Without a path for this long: dial anew.
 constexpr std::size_t kOutboxBytesMax = 256 << 10;  // More waiting means the server does not read.
 constexpr std::size_t kNodesMax = 10'000;
+constexpr int kWelcomeNodesMax =
+    256;  // What fits; a larger network's others follow (control_frame.h).
 
 std::string to_string(ByteView bytes) { return std::string(as_text(bytes)); }
 
@@ -38,6 +40,7 @@ Welcome to_welcome(const control::Welcome& message) {
   welcome.name = is_valid_name(message.name()) ? message.name() : "";
   welcome.name_changed = message.name_changed();
   welcome.observed = Address::parse(message.observed_address());
+  welcome.has_all_nodes = message.nodes_size() < kWelcomeNodesMax;
   for (const control::Node& node : message.nodes()) {
     if (welcome.nodes.size() == kNodesMax) break;
     if (auto record = to_record(node)) welcome.nodes.push_back(std::move(*record));
@@ -63,10 +66,18 @@ bool is_final(control::Refused::Code code) {
   }
 }
 
+/// Hello is answered once, and nothing comes before that. Kinds of a newer server are no matter.
+bool is_in_turn(const control::ServerMessage& message, bool is_welcome) {
+  if (message.kind_case() == control::ServerMessage::KIND_NOT_SET || message.has_refused()) {
+    return true;
+  }
+  return message.has_welcome() != is_welcome;
+}
+
 SignalFailure to_failure(control::SignalFailed::Code code) {
   if (code == control::SignalFailed::OFFLINE) return SignalFailure::kOffline;
-  if (code == control::SignalFailed::TOO_MANY) return SignalFailure::kTooMany;
-  return SignalFailure::kNoSuchNode;
+  if (code == control::SignalFailed::NO_SUCH_NODE) return SignalFailure::kNoSuchNode;
+  return SignalFailure::kTooMany;  // Or unknown to this version: it passes, or the attempt ends.
 }
 
 std::string close_text(const session::CloseReason& reason) {
@@ -262,6 +273,9 @@ void ServerLink::on_message(ByteView bytes) {
     return drop_session("the server sent a malformed message");
   }
   using Kind = control::ServerMessage;
+  if (!is_in_turn(message, is_welcome_)) {
+    return drop_session("the server broke the protocol: a message out of turn");
+  }
   switch (message.kind_case()) {
     case Kind::kWelcome: {
       const Welcome welcome = to_welcome(message.welcome());
@@ -316,12 +330,12 @@ void ServerLink::on_message(ByteView bytes) {
 
 void ServerLink::on_stream_writable(session::Session&, session::StreamId) { flush(); }
 
-void ServerLink::on_stream_reset(session::Session&, session::StreamId, std::uint64_t) {
-  drop_session("the server reset the control stream");
+void ServerLink::on_stream_reset(session::Session&, session::StreamId id, std::uint64_t) {
+  if (id == stream_) drop_session("the server reset the control stream");
 }
 
-void ServerLink::on_stream_stopped(session::Session&, session::StreamId, std::uint64_t) {
-  drop_session("the server stopped the control stream");
+void ServerLink::on_stream_stopped(session::Session&, session::StreamId id, std::uint64_t) {
+  if (id == stream_) drop_session("the server stopped the control stream");
 }
 
 void ServerLink::on_stream_closed(session::Session&, session::StreamId) {}

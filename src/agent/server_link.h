@@ -31,6 +31,7 @@ struct Welcome {
   bool name_changed = false;
   std::optional<Address> observed;
   std::vector<NodeRecord> nodes;
+  bool has_all_nodes = true;  ///< Else the others follow, each by on_node_changed().
   std::vector<std::string> stun_servers;
 };
 
