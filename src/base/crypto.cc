@@ -56,7 +56,9 @@ bool equal_constant_time(ByteView a, ByteView b) {
   return a.size() == b.size() && nettle_memeql_sec(a.data(), b.data(), a.size()) != 0;
 }
 
-void wipe(MutableByteView secret) { explicit_bzero(secret.data(), secret.size()); }
+void wipe(MutableByteView secret) {
+  if (!secret.empty()) explicit_bzero(secret.data(), secret.size());  // Empty ones may be null.
+}
 
 void SystemSecrets::fill(MutableByteView out) {
   CHECK(gnutls_rnd(GNUTLS_RND_KEY, out.data(), out.size()) == 0);
