@@ -47,7 +47,7 @@ class Core final : private session::Gatekeeper,
   static constexpr Duration kTouchInterval = std::chrono::minutes(5);
   static constexpr std::size_t kTouchBatchMax = 1'000;
   /// What a control session may have in flight each way: small, since there are 20,000 of them.
-  static constexpr std::size_t kSendRingBytes = 64 << 10;
+  static constexpr std::size_t kSendRingBytes = 16 << 10;
   static constexpr std::uint64_t kReceiveWindowBytes = 96 << 10;
   static constexpr std::uint64_t kStreamsMax = 2;  // The second one is told why it is refused.
 

@@ -78,6 +78,16 @@ class TestNode final : public session::SessionHandler {
     hello_ = hello(secret, std::move(name), incarnation);
     dial();
   }
+  /// As join(), with what the key alone proves now; what was heard before stays in `heard`.
+  void come_back() {
+    const std::uint64_t incarnation = hello_ ? hello_->hello().incarnation() + 1 : 1;
+    const bool was_welcome = is_welcome();
+    const Bytes secret =
+        was_welcome || !hello_ ? Bytes() : to_bytes(as_bytes(hello_->hello().join_secret()));
+    const std::string name = hello_ ? hello_->hello().name() : "node";
+    closed_.reset();
+    join(secret, name, incarnation);
+  }
   void signal(const NodeId& to, std::string body, std::uint64_t number = 1) {
     control::ClientMessage message;
     message.mutable_signal()->set_node(std::string(as_text(to.key)));
