@@ -205,6 +205,16 @@ class Lab:
         self._route_site(node)
         self._route_default(node)
 
+    def _readdress(self, node, address):
+        """Replaces a node's address on `wan`. The kernel drops the flows masqueraded to the old one."""
+        old, routed = self._sites[node.name]
+        node.run("ip", "address", "add", f"{address}/32", "dev", "wan")
+        self._sites[node.name] = (address, routed)
+        self._route_default(node)
+        node.run("ip", "address", "del", f"{old}/32", "dev", "wan")
+        self.core.run("ip", "route", "del", f"{old}/32")
+        self._route_site(node)
+
     def _route_default(self, node):
         node.run("ip", "route", "replace", "default", "via", CORE_ADDRESS, "dev", "wan", "onlink",
                  "src", self._sites[node.name][0])

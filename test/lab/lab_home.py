@@ -144,6 +144,15 @@ class Home:
         self.hosts.append(host)
         return host
 
+    def adopt(self, host, interface):
+        """Plugs a host of another home into this LAN too, with a new interface."""
+        index = 10 + len(self.hosts)
+        self.lab._veth(host, interface, self.router, f"p{index}")
+        self.router.run("ip", "link", "set", f"p{index}", "master", "lan")
+        host.run("ip", "address", "add", f"{self.lan[index]}/{self.lan.prefixlen}", "dev", interface)
+        host.run("ip", "route", "replace", "default", "via", str(self.lan[1]), "dev", interface)
+        self.hosts.append(host)
+
     def set_udp_timeout(self, seconds):
         """How long the NAT keeps an idle UDP mapping, before and after an answer."""
         for key in ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"):
@@ -157,6 +166,11 @@ class Home:
         self.router.run("ip", "link", "set", "wan", "up")
         self.lab._route_site(self.router)
         self.lab._route_default(self.router)
+
+    def move(self, wan_address):
+        """Gives the router another external address, as some providers do each day."""
+        self.lab._readdress(self.router, wan_address)
+        self.wan_address = wan_address
 
     def disconnect(self):
         """Takes the home off the internet: packets vanish, no interface goes down."""

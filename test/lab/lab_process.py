@@ -78,7 +78,8 @@ class Process:
 
     def __init__(self, node, argv, name, log, **options):
         self.name, self.argv, self.log = name, [str(word) for word in argv], log
-        self._read = 0
+        # A program that is started again goes on with its log; what it said before is not meant.
+        self._read = len(self.output()) if log.exists() else 0
         with open(log, "ab") as out:
             self._process = subprocess.Popen(
                 node.command(self.argv), stdin=options.pop("stdin", subprocess.DEVNULL),
