@@ -31,16 +31,37 @@ namespace json = boost::json;
 
 constexpr Duration kServerSilenceMax = std::chrono::seconds(2);  // It answers within microseconds.
 
-int fail(const std::string& text) {
-  print_server_error(text);
-  return kExitFailed;
+/// Every answer is an object with a version; see docs/json.md.
+void print_json(json::object answer) {
+  answer["version"] = 1;
+  print(json::serialize(answer) + "\n");
 }
 
-void print_json(const json::value& value) { print(json::serialize(value) + "\n"); }
+/// `kind` is a word of docs/json.md. Gives the exit code.
+int fail(const ServerCommand& command, std::string_view kind, const std::string& text,
+         int exit_code = kExitFailed) {
+  if (command.is_json) {
+    print_json({{"error", json::object{{"kind", kind}, {"text", agent::json_safe(text)}}}});
+  }
+  print_server_error(text);
+  return exit_code;
+}
+
+int fail(const ServerCommand& command, const std::string& what, std::error_code error) {
+  using server::StoreError;
+  std::string_view kind = "failed";
+  if (error == make_error_code(StoreError::kUserExists)) kind = "conflict";
+  if (error == make_error_code(StoreError::kUnavailable)) kind = "unavailable";
+  return fail(command, kind, what + ": " + error.message());
+}
 
 std::string date_text(WallTime time) {
   if (time.us == 0) return "never";
   return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(time.us / 1'000'000));
+}
+
+json::value time_json(WallTime time) {
+  return time.us == 0 ? json::value(nullptr) : json::value(time.us);
 }
 
 std::string ago_text(WallTime time, WallTime now) {
@@ -57,20 +78,25 @@ struct Opened {
 /// nullopt: said why.
 std::optional<Opened> open_records(const ServerCommand& command) {
   auto folder = server::DataFolder::open(command.data);
-  if (!folder) return print_server_error(folder.error().text), std::nullopt;
+  if (!folder) {
+    fail(command, "failed", folder.error().text);
+    return std::nullopt;
+  }
   const std::filesystem::path file = (*folder)->database();
   auto records = server::SqliteRecords::open({.file = file, .checks_integrity = false});
   if (!records) {
-    return print_server_error(file.string() + ": " + records.error().message()), std::nullopt;
+    fail(command, file.string(), records.error());
+    return std::nullopt;
   }
   return Opened{std::move(*folder), std::move(*records)};
 }
 
 /// The first line of standard input; nullopt where it is no password, which was said.
-std::optional<std::string> read_password() {
+std::optional<std::string> read_password(const ServerCommand& command) {
   std::array<char, server::kPasswordBytesMax + 2> buffer{};
   if (std::fgets(buffer.data(), static_cast<int>(buffer.size()), stdin) == nullptr) {
-    return print_server_error("no password came on standard input"), std::nullopt;
+    fail(command, "invalid", "no password came on standard input");
+    return std::nullopt;
   }
   std::string password(buffer.data());
   wipe(std::as_writable_bytes(std::span(buffer)));
@@ -78,15 +104,17 @@ std::optional<std::string> read_password() {
     password.pop_back();
   }
   if (password.size() < server::kPasswordBytesMin || password.size() > server::kPasswordBytesMax) {
-    print_server_error(fmt::format("a password has {} to {} bytes", server::kPasswordBytesMin,
-                                   server::kPasswordBytesMax));
+    fail(command, "invalid",
+         fmt::format("a password has {} to {} bytes", server::kPasswordBytesMin,
+                     server::kPasswordBytesMax));
     return std::nullopt;
   }
   return password;
 }
 
-std::string no_such_user(const std::string& email) {
-  return "there is no user " + email + ". The users are shown by: openp2p-server user list";
+int fail_without_user(const ServerCommand& command, const std::string& email) {
+  return fail(command, "not_found",
+              "there is no user " + email + ". The users are shown by: openp2p-server user list");
 }
 
 /// Where nodes reach the server: as asked for, as the last run was told, or as this machine looks.
@@ -136,26 +164,25 @@ void print_server_error(const std::string& text) {
 
 int add_user(const ServerCommand& command, const std::string& email, bool reads_password) {
   if (!server::is_valid_email(email)) {
-    print_server_error("\"" + email + "\" is no email address");
-    return kExitUsage;
+    return fail(command, "invalid", "\"" + email + "\" is no email address", kExitUsage);
   }
   SystemSecrets secrets;
   std::string hash;
   if (reads_password) {
-    auto password = read_password();
+    auto password = read_password(command);
     if (!password) return kExitFailed;
     auto hashed = server::hash_password(*password, secrets);
     wipe(std::as_writable_bytes(std::span(*password)));
-    if (!hashed) return fail("the password cannot be hashed: " + hashed.error().message());
+    if (!hashed) return fail(command, "the password cannot be hashed", hashed.error());
     hash = std::move(*hashed);
   }
   const auto opened = open_records(command);
   if (!opened) return kExitFailed;
   const Status added =
       server::add_user(*opened->records, secrets, email, std::move(hash), net::wall_now());
-  if (!added) return fail(email + ": " + added.error().message());
+  if (!added) return fail(command, email, added.error());
   if (command.is_json) {
-    print_json(json::object{{"user", email}, {"has_password", reads_password}});
+    print_json({{"user", email}, {"has_password", reads_password}});
   } else {
     print("User " + email + " added. To join a device to this user's network:\n" +
           "  openp2p-server token new --user " + email + "\n");
@@ -167,12 +194,12 @@ int list_users(const ServerCommand& command) {
   const auto opened = open_records(command);
   if (!opened) return kExitFailed;
   const auto users = opened->records->users();
-  if (!users) return fail(users.error().message());
+  if (!users) return fail(command, opened->folder->database().string(), users.error());
   json::array list;
   Table table({"USER", "NODES", "PASSWORD", "ADDED"});
   for (const server::User& user : *users) {
     const auto nodes = opened->records->nodes(user.network);
-    if (!nodes) return fail(nodes.error().message());
+    if (!nodes) return fail(command, opened->folder->database().string(), nodes.error());
     const bool has_password = !user.password_hash.empty();
     table.add({user.email, std::to_string(nodes->size()), has_password ? "yes" : "no",
                date_text(user.created_at)});
@@ -182,7 +209,7 @@ int list_users(const ServerCommand& command) {
                                 {"created_at_us", user.created_at.us}});
   }
   if (command.is_json) {
-    print_json(json::object{{"users", std::move(list)}});
+    print_json({{"users", std::move(list)}});
   } else {
     print(table.text());
   }
@@ -194,7 +221,7 @@ int new_token(const ServerCommand& command, const NewTokenOptions& options) {
   if (!opened) return kExitFailed;
   SystemSecrets secrets;
   const auto key = opened->folder->key(secrets);
-  if (!key) return fail(key.error().text);
+  if (!key) return fail(command, "failed", key.error().text);
   const server::TokenRequest request{
       .email = options.email,
       .is_reusable = options.is_reusable,
@@ -203,16 +230,15 @@ int new_token(const ServerCommand& command, const NewTokenOptions& options) {
       .server = key->id()};
   const auto token = server::make_token(*opened->records, secrets, request, net::wall_now());
   if (!token && token.error() == make_error_code(server::StoreError::kNoSuchUser)) {
-    return fail(no_such_user(options.email));
+    return fail_without_user(command, options.email);
   }
-  if (!token) return fail(token.error().message());
+  if (!token) return fail(command, opened->folder->database().string(), token.error());
   if (command.is_json) {
-    print_json(json::object{
-        {"token", token->text()},
-        {"user", options.email},
-        {"reusable", options.is_reusable},
-        {"expires_at_us", token->expires.us},
-        {"addresses", json::array(request.addresses.begin(), request.addresses.end())}});
+    print_json({{"token", token->text()},
+                {"user", options.email},
+                {"reusable", options.is_reusable},
+                {"expires_at_us", time_json(token->expires)},
+                {"addresses", json::array(request.addresses.begin(), request.addresses.end())}});
     return kExitDone;
   }
   print("On the device that is to join " + options.email + "'s network:\n  openp2p up --token " +
@@ -228,9 +254,9 @@ int list_nodes(const ServerCommand& command, const std::optional<std::string>& e
   if (!opened) return kExitFailed;
   const auto nodes = server::list_nodes(*opened->records, email);
   if (!nodes && email && nodes.error() == make_error_code(server::StoreError::kNoSuchUser)) {
-    return fail(no_such_user(*email));
+    return fail_without_user(command, *email);
   }
-  if (!nodes) return fail(nodes.error().message());
+  if (!nodes) return fail(command, opened->folder->database().string(), nodes.error());
   const auto online = online_nodes(*opened->folder);
   if (command.is_json) {
     json::array list;
@@ -238,7 +264,7 @@ int list_nodes(const ServerCommand& command, const std::optional<std::string>& e
       list.push_back(node_json(row));
       list.back().get_object()["state"] = state_of(row, online);
     }
-    print_json(json::object{{"nodes", std::move(list)}});
+    print_json({{"nodes", std::move(list)}});
     return kExitDone;
   }
   const WallTime now = net::wall_now();
@@ -260,24 +286,25 @@ int remove_node(const ServerCommand& command, const std::string& name_or_id,
   if (!opened) return kExitFailed;
   const auto nodes = server::list_nodes(*opened->records, email);
   if (!nodes && email && nodes.error() == make_error_code(server::StoreError::kNoSuchUser)) {
-    return fail(no_such_user(*email));
+    return fail_without_user(command, *email);
   }
-  if (!nodes) return fail(nodes.error().message());
+  if (!nodes) return fail(command, opened->folder->database().string(), nodes.error());
   const auto matches = server::match_nodes(*nodes, name_or_id);
   if (matches.empty()) {
-    return fail("there is no node \"" + name_or_id +
-                "\". The nodes are shown by: openp2p-server node list");
+    return fail(command, "not_found",
+                "there is no node \"" + name_or_id +
+                    "\". The nodes are shown by: openp2p-server node list");
   }
   if (matches.size() > 1) {
     std::string text = "several nodes are called \"" + name_or_id + "\". Say which by its ID:";
     for (const auto& row : matches) text += " " + row.node.id.text() + " (" + row.email + ")";
-    return fail(text);
+    return fail(command, "conflict", text);
   }
   const server::Node& node = matches.front().node;
   const auto removed = opened->records->remove(node.id, net::wall_now());
-  if (!removed) return fail(removed.error().message());
+  if (!removed) return fail(command, opened->folder->database().string(), removed.error());
   if (command.is_json) {
-    print_json(json::object{{"removed", node_json(matches.front())}});
+    print_json({{"removed", node_json(matches.front())}});
   } else {
     print("Node " + printable(node.name) + " (" + node.id.brief() +
           ") removed. A running server ends its session within two seconds.\n");

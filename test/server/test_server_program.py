@@ -82,7 +82,9 @@ class Place:
     def json(self, *arguments, **options):
         result = self.command(*arguments, "--json", **options)
         assert result.returncode == DONE, result.stderr
-        return json.loads(result.stdout)
+        answer = json.loads(result.stdout)
+        assert answer.pop("version") == 1
+        return answer
 
     def serve_arguments(self):
         return ["run", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}",
@@ -245,7 +247,7 @@ def test_commands_work_without_a_server(place):
     place.json("user", "add", "ann@example.org")
     token = place.json("token", "new", "--user", "ann@example.org", "--expires", "never",
                        "--address", "vpn.example.org:27183")
-    assert token["expires_at_us"] == 0 and token["addresses"] == ["vpn.example.org:27183"]
+    assert token["expires_at_us"] is None and token["addresses"] == ["vpn.example.org:27183"]
     assert names(place) == []
 
 
@@ -268,6 +270,10 @@ def test_failures_say_what_is_there_instead(place):
     place.json("user", "add", "ann@example.org")
     twice = place.command("user", "add", "ann@example.org")
     assert twice.returncode == FAILED and "exists" in twice.stderr
+    told = json.loads(place.command("user", "add", "ann@example.org", "--json").stdout)
+    assert told["version"] == 1 and told["error"]["kind"] == "conflict" and "exists" in told["error"]["text"]
+    told = json.loads(place.command("node", "remove", "nobody", "--json").stdout)
+    assert told["error"]["kind"] == "not_found"
     short = place.command("user", "add", "bob@example.org", "--password-stdin", stdin="short\n")
     assert short.returncode == FAILED and "8 to" in short.stderr
 
