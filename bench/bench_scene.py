@@ -6,10 +6,13 @@
 On the left, a service of the right is reached plainly, through `ssh -L`, or through our forward.
 """
 
+import os
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "test" / "lab"))
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+os.environ.setdefault("OPENP2P_BUILD", str(ROOT / "build" / "release"))
+sys.path.insert(0, str(ROOT / "test" / "lab"))
 
 from lab import program, tool, wait_until  # noqa: E402
 from lab_openp2p import Device, Server  # noqa: E402

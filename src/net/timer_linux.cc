@@ -17,6 +17,12 @@
 namespace openp2p::net {
 namespace {
 
+// The old deadline of a timer that is wanted later wakes the loop for nothing. On an idle node such
+// wake-ups are half of all, so the kernel is told; but only where there is something to gain, and a
+// few times between two expiries: a busy session moves its deadline with every batch, to and fro.
+constexpr Duration kMoveMin = std::chrono::milliseconds(10);
+constexpr int kMovesMax = 4;
+
 Descriptor make_timer_descriptor() {
   Descriptor descriptor(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
   if (!descriptor) throw std::system_error(errno, std::system_category(), "timerfd_create");
@@ -43,6 +49,7 @@ struct Timer::State {
     std::uint64_t expirations;
     if (::read(descriptor.number(), &expirations, sizeof expirations) < 0) return;
     armed_at.reset();
+    moves = 0;
     if (!deadline) return;
     const TimePoint now = monotonic_now();
     if (now < *deadline) return set(*deadline);
@@ -50,7 +57,12 @@ struct Timer::State {
     on_deadline(now);
   }
 
+  bool is_worth_moving(TimePoint at) const {
+    return moves < kMovesMax && at - *armed_at >= kMoveMin;
+  }
+
   Callback on_deadline;
+  int moves = 0;                      // To a later deadline, since the last expiry.
   std::optional<TimePoint> deadline;  // What the owner wants.
   std::optional<TimePoint> armed_at;  // What the kernel was told: never later than the deadline.
   Descriptor descriptor;
@@ -71,9 +83,14 @@ Timer::Timer(IoContext& io, Callback on_deadline)
 Timer::~Timer() { state_->readiness.reset(); }
 
 void Timer::arm(std::optional<TimePoint> deadline) {
-  state_->deadline = deadline;
-  if (!deadline || (state_->armed_at && *state_->armed_at <= *deadline)) return;
-  state_->set(*deadline);
+  State& state = *state_;
+  state.deadline = deadline;
+  if (!deadline) return;
+  if (state.armed_at && *state.armed_at <= *deadline) {
+    if (!state.is_worth_moving(*deadline)) return;
+    ++state.moves;
+  }
+  state.set(*deadline);
 }
 
 }  // namespace openp2p::net
