@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import select
 import shutil
 import signal
@@ -211,6 +212,24 @@ def test_nothing_acknowledged_is_lost_to_kill(place):
             each.end(signal.SIGKILL)
 
     assert names(place) == sorted([f"node{i}" for i in range(4)] + [f"late{i}" for i in range(4)])
+
+
+def test_full_disk_is_said_and_overcome(place):
+    server = place.start()
+    token = TOKEN.search(server.said)[0]
+    place.join("before", token)
+
+    # No file may grow: what a full disk means to one process.
+    pid, lifted = server.process.pid, resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, lifted[1]))
+    late = place._start([PROGRAM, "up", "--token", token, "--node", "late", "--state", str(place.path / "late")])
+    late.wait_for("disk full")
+    late.end()
+    assert names(place) == ["before"] and server.process.poll() is None
+
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, lifted)
+    place.join("late", token)
+    assert names(place) == ["before", "late"]
 
 
 def test_refuses_to_start_twice_and_says_what_to_do(place):
