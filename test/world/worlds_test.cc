@@ -62,8 +62,8 @@ struct TwoNodes {
   std::unique_ptr<sim::Host> server_host;
   sim::Home home_a, home_b;
   server::SimulatedServer server;
-  std::list<std::unique_ptr<Application>> served;
   SimulatedNode a, b;
+  std::list<std::unique_ptr<Application>> served;  // On pipes of b's.
 };
 
 TEST(TwoNodes, ForwardCarriesBothWaysWithHalfClose) {
