@@ -92,6 +92,7 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   // PeerLinkHandler
   bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) override;
   std::vector<path::Candidate> local_candidates() const override;
+  void doubt_own_address() override { server_.ask_address(); }
   bool is_needed(const PeerLink& peer) const override;
   void on_peer_stream(PeerLink& peer, session::StreamId id) override;
   void on_session_up(PeerLink& peer) override;

@@ -14,7 +14,7 @@ constexpr Duration kRetryFirst = 1s;
 constexpr Duration kRetryMax = 60s;
 constexpr std::size_t kSeenOffersMax = 64;  // The server may replay, but not end sessions with it.
 constexpr Duration kPathRecovery = 1s;      // Without a path: tell the peer our candidates anew ...
-constexpr Duration kPathPatience = 30s;     // ... and after this, give the session up.
+constexpr Duration kPathPatience = 25s;     // ... and after this, give the session up.
 
 std::string close_text(const session::CloseReason& reason) {
   using Kind = session::CloseReason::Kind;
@@ -83,6 +83,7 @@ void PeerLink::start_attempt() {
   state_ = State::kConnecting;
   if (failures_ == 0) reason_ = "waiting for the peer's answer through the server";
   send(PeerSignal::Kind::kOffer);
+  handler_.doubt_own_address();
 }
 
 void PeerLink::send(PeerSignal::Kind kind) {
@@ -225,7 +226,9 @@ void PeerLink::on_server_connected() {
 }
 
 void PeerLink::on_network_changed() {
-  if (attempt_ && session_ != nullptr) send(PeerSignal::Kind::kCandidates);
+  // The peer knows an attempt once it was offered, since the server keeps the order.
+  const bool is_offered = attempt_ && attempt_->is_offerer;
+  if (is_offered || session_ != nullptr) send(PeerSignal::Kind::kCandidates);
 }
 
 void PeerLink::on_timeout() {
@@ -248,6 +251,7 @@ void PeerLink::on_timeout() {
   if (path_lost_at_ && now >= *path_lost_at_ + kPathRecovery && !has_recovery_signal_) {
     has_recovery_signal_ = true;
     if (attempt_) send(PeerSignal::Kind::kCandidates);
+    handler_.doubt_own_address();
   }
   if (path_lost_at_ && now >= *path_lost_at_ + kPathPatience) {
     end_session("every path to the peer went silent");
@@ -368,6 +372,7 @@ void PeerLink::on_path_changed(session::Session& session) {
   reason_ = path::reason_text(session.paths()->reason());
   context_.log.info(context_.now, "peer.path_lost peer={} reason=\"{}\"", record_.id.brief(),
                     reason_);
+  handler_.doubt_own_address();
 }
 
 void PeerLink::on_batch_end(session::Session&) {

@@ -29,6 +29,9 @@ class PeerLinkHandler {
   virtual ~PeerLinkHandler() = default;
   virtual bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) = 0;
   virtual std::vector<path::Candidate> local_candidates() const = 0;
+  /// Paths fail when a router gets another address, which only the server sees: asks it. What it
+  /// answers comes as on_network_changed().
+  virtual void doubt_own_address() = 0;
   /// Something that lasts (an enabled forward) needs a session with the peer.
   virtual bool is_needed(const PeerLink& peer) const = 0;
   /// The peer opened a stream: who uses it? (PeerLink::use())

@@ -16,6 +16,7 @@ constexpr Duration kRetryFinal = 300s;  // Refused for good: a person must act, 
 constexpr Duration kStableAfter = 30s;  // A connection this old was no failure.
 constexpr Duration kPathPatience = 6s;  // Without a path for this long: dial anew.
 constexpr std::size_t kOutboxBytesMax = 256 << 10;  // More waiting means the server does not read.
+constexpr Duration kAddressGap = 500ms;  // When all paths fail at once, one question will do.
 constexpr std::size_t kNodesMax = 10'000;
 constexpr int kWelcomeNodesMax =
     256;  // What fits; a larger network's others follow (control_frame.h).
@@ -155,6 +156,7 @@ std::optional<TimePoint> ServerLink::next_timeout() const {
 }
 
 void ServerLink::on_network_changed() {
+  ask_address();
   if (state_ != State::kWaiting || !retry_at_) return;
   failures_ = 0;
   retry_at_ = context_.now;
@@ -169,6 +171,15 @@ bool ServerLink::send_signal(const NodeId& to, ByteView body, std::uint64_t numb
   signal.set_number(number);
   send_frame(as_bytes(message.SerializeAsString()));
   return true;
+}
+
+void ServerLink::ask_address() {
+  if (state_ != State::kConnected) return;
+  if (asked_address_at_ && context_.now - *asked_address_at_ < kAddressGap) return;
+  asked_address_at_ = context_.now;
+  control::ClientMessage message;
+  message.mutable_ping()->set_number(1);
+  send_frame(as_bytes(message.SerializeAsString()));
 }
 
 void ServerLink::forget_join_secret() {
@@ -347,10 +358,7 @@ void ServerLink::on_path_changed(session::Session& session) {
     return;
   }
   lost_path_at_.reset();
-  if (state_ != State::kConnected) return;
-  control::ClientMessage message;  // Another path may mean another address of ours.
-  message.mutable_ping()->set_number(1);
-  send_frame(as_bytes(message.SerializeAsString()));
+  ask_address();  // Another path may mean another address of ours.
 }
 
 void ServerLink::on_batch_end(session::Session&) {}

@@ -80,6 +80,9 @@ class ServerLink final : public session::SessionHandler {
   void on_network_changed();
   /// False where there is no connection: nothing was sent.
   bool send_signal(const NodeId& to, ByteView body, std::uint64_t number);
+  /// Asks for this node's address as the server sees it: on_observed(). Soon repeated calls do
+  /// nothing.
+  void ask_address();
   void forget_join_secret();
 
   State state() const { return state_; }
@@ -129,6 +132,7 @@ class ServerLink final : public session::SessionHandler {
   std::optional<TimePoint> retry_at_;
   std::optional<TimePoint> lost_path_at_;  ///< Gives the path up if none is back by then.
   TimePoint connected_at_;
+  std::optional<TimePoint> asked_address_at_;
 };
 
 }  // namespace openp2p::agent
