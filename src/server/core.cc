@@ -217,7 +217,7 @@ void Core::on_admission(ConnectionId id, const Hello& hello, Result<Admission> a
   }
   const NetworkId network = admission->joined.node.network;
   const NodeId node = admission->joined.node.id;
-  if (!hello.join_secret.empty()) {
+  if (admission->joined.is_new) {
     ++counters_.joins;
     log_.info(now_.mono, "node.joined node={} name=\"{}\" network={}", node.brief(),
               printable(admission->joined.node.name), to_hex(network));

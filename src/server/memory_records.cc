@@ -56,6 +56,7 @@ Result<Joined> MemoryRecords::join(const JoinRequest& request) {
                  .platform = request.platform,
                  .joined_at = request.now,
                  .seen_at = request.now};
+  joined.is_new = true;
   joined.is_name_changed = joined.node.name != request.name;
   stored.is_used = true;
   nodes_[request.node] = joined.node;

@@ -123,6 +123,7 @@ Result<Joined> SqliteRecords::Impl::join(const JoinRequest& request) {
                  .platform = request.platform,
                  .joined_at = request.now,
                  .seen_at = request.now};
+  joined.is_new = true;
   joined.is_name_changed = joined.node.name != request.name;
   write_member(joined.node);
   spend(hash, key, request.now.us);

@@ -91,6 +91,7 @@ struct JoinRequest {
 
 struct Joined {
   Node node;
+  bool is_new = false;  ///< The token was spent just now, and not at an earlier attempt.
   bool is_name_changed = false;
   std::optional<NetworkId> left{};  ///< The node was in this other network before.
 };

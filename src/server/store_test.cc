@@ -112,6 +112,7 @@ TEST_P(RecordsTest, JoinsAndFindsANode) {
   ASSERT_TRUE(joined) << joined.error().message();
   EXPECT_EQ(joined->node.network, network_id(1));
   EXPECT_EQ(joined->node.name, "Desk");
+  EXPECT_TRUE(joined->is_new);
   EXPECT_FALSE(joined->is_name_changed);
   EXPECT_FALSE(joined->left);
   const auto found = records_->find_node(node_id(1));
@@ -138,6 +139,7 @@ TEST_P(RecordsTest, LetsANodeInAgainWhoseAnswerWasLost) {
 
   ASSERT_TRUE(again);
   EXPECT_EQ(again->node.name, "a");
+  EXPECT_FALSE(again->is_new);
 }
 
 TEST_P(RecordsTest, TakesAReusableTokenAgainAndAgain) {
