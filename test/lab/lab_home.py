@@ -103,7 +103,10 @@ class Home:
 
     def _make_lan(self):
         router = self.router
-        router.run("ip", "link", "add", "lan", "type", "bridge")
+        # An address of its own: a bridge otherwise takes on the lowest of its ports', and changes it
+        # with each new host, which the hosts before it notice after seconds only.
+        mac = f"02:00:00:00:00:{self.number:02x}"
+        router.run("ip", "link", "add", "lan", "address", mac, "type", "bridge")
         router.run("ip", "address", "add", f"{self.lan[1]}/{self.lan.prefixlen}", "dev", "lan")
         if self.lan6:
             router.run("ip", "address", "add", f"{self.lan6[1]}/64", "dev", "lan", "nodad")

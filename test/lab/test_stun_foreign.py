@@ -13,20 +13,23 @@ import pytest
 import lab as lab_module
 import lab_process
 
-SERVER = "203.0.113.1"
+SERVER, OTHER_SERVER = "203.0.113.1", "203.0.113.2"
 PORT, OTHER_PORT = 3478, 3479  # coturn's tools and stun default to the first.
 TIMEOUT = 40  # Seconds; natdiscovery waits 3 s for each answer that a NAT keeps out.
 
 
-def stun_box():
+def stun_discover():
     build = pathlib.Path(os.environ.get("OPENP2P_BUILD", lab_process.ROOT / "build" / "dev"))
-    return build / "test" / "stun_box"
+    return build / "test" / "stun_discover"
 
 
-def start_service(lab, addresses=(SERVER, "203.0.113.2")):
-    service = lab.server().start([stun_box(), "serve", PORT, OTHER_PORT, *addresses], name="service")
-    service.wait_for_line("^ready$", timeout=10)
-    return service
+def start_service(lab, *addresses, host=None):
+    """The real server, on the ports that foreign clients default to."""
+    argv = [lab_module.program("openp2p-server"), "run", "--data", lab.path("server-data")]
+    for address in addresses:
+        argv += ["--listen", f"{address}:{PORT}"]
+    service = (host or lab.server()).start([*argv, "--stun-port", OTHER_PORT], name="server")
+    service.wait_for_line(r"server\.started", timeout=20)
 
 
 class Visitor:
@@ -67,7 +70,7 @@ NATS = [
     "nat, mapping, filtering, stun_name, our_name", NATS, ids=[line[0] for line in NATS]
 )
 def test_every_client_names_the_nat(lab, nat, mapping, filtering, stun_name, our_name):
-    start_service(lab)
+    start_service(lab, SERVER, OTHER_SERVER)
     natdiscovery = lab_module.tool("turnutils_natdiscovery")
     visitors = [Visitor(lab, nat, name) for name in ("mapper", "filterer", "old", "ours", "plain")]
     mapper, filterer, old, ours, plain = visitors
@@ -75,7 +78,7 @@ def test_every_client_names_the_nat(lab, nat, mapping, filtering, stun_name, our
     mapper.start(natdiscovery, "-m", "-L", mapper.host.address, SERVER)
     filterer.start(natdiscovery, "-f", "-L", filterer.host.address, SERVER)
     old.start(lab_module.tool("stun"), SERVER)
-    ours.start(stun_box(), "discover", f"{ours.host.address}:5000", f"{SERVER}:{PORT}")
+    ours.start(stun_discover(), f"{ours.host.address}:5000", f"{SERVER}:{PORT}")
     plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
 
     assert f"NAT with {mapping} Mapping!" in mapper.output()
@@ -106,11 +109,11 @@ ONE_ADDRESS = [
     "nat, stun_name, our_name", ONE_ADDRESS, ids=[line[0] for line in ONE_ADDRESS]
 )
 def test_server_with_one_address_still_serves(lab, nat, stun_name, our_name):
-    start_service(lab, addresses=(SERVER,))
+    start_service(lab, SERVER)
     old, ours, plain = (Visitor(lab, nat, name) for name in ("old", "ours", "plain"))
 
     old.start(lab_module.tool("stun"), SERVER)
-    ours.start(stun_box(), "discover", f"{ours.host.address}:5000", f"{SERVER}:{PORT}", OTHER_PORT)
+    ours.start(stun_discover(), f"{ours.host.address}:5000", f"{SERVER}:{PORT}", OTHER_PORT)
     plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
 
     assert re.search(rf"^Primary: {stun_name}(,.*)?\s*$", old.output(), re.MULTILINE)
@@ -120,7 +123,7 @@ def test_server_with_one_address_still_serves(lab, nat, stun_name, our_name):
 
 
 def test_mapping_lifetime_is_measured_by_response_port(lab):
-    start_service(lab)
+    start_service(lab, SERVER, OTHER_SERVER)
     home = lab.home(nat="full_cone")
     host = home.host("alice")
 
@@ -138,13 +141,12 @@ def test_mapping_lifetime_is_measured_by_response_port(lab):
 )
 def test_ipv6_is_served(lab, nat, our_name):
     server = lab.server(ipv6=True)
-    service = server.start([stun_box(), "serve", PORT, OTHER_PORT, server.address6], name="service")
-    service.wait_for_line("^ready$", timeout=10)
+    start_service(lab, f"[{server.address6}]", host=server)
     host = lab.home(nat=nat, ipv6=True).host("alice")
 
     plain = host.start([lab_module.tool("turnutils_stunclient"), server.address6])
     ours = host.start(
-        [stun_box(), "discover", f"[{host.address6}]:5000", f"[{server.address6}]:{PORT}", OTHER_PORT]
+        [stun_discover(), f"[{host.address6}]:5000", f"[{server.address6}]:{PORT}", OTHER_PORT]
     )
 
     assert ours.wait(TIMEOUT) == 0
