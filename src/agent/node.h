@@ -104,6 +104,7 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   PeerLink* find_peer(std::string_view name_or_id, std::string& reason) const;
   PeerStatus describe(const PeerLink& peer) const;
   std::string path_kind(const Address& remote) const;
+  std::vector<std::string> stun_servers() const;
   std::optional<ControlError> store_forwards(std::vector<ForwardSpec> specs);
   std::optional<ControlError> judge_new(const ForwardSpec& spec) const;
 

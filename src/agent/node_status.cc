@@ -189,6 +189,15 @@ std::optional<ControlError> Node::ping(std::string_view peer, unsigned count,
   return ControlError{ControlError::Kind::kConflict, "too many pings run already; stop some"};
 }
 
+/// What the server named; where it named none, since it does not know its own address, the places
+/// at which it was found.
+std::vector<std::string> Node::stun_servers() const {
+  if (!stun_servers_.empty() || server_.state() != ServerLink::State::kConnected) {
+    return stun_servers_;
+  }
+  return options_.server_addresses;
+}
+
 void Node::netcheck(std::function<void(const NetcheckReport&)> done) {
   constexpr std::size_t kNetchecksMax = 4;
   if (netchecks_.size() >= kNetchecksMax) {
@@ -197,7 +206,7 @@ void Node::netcheck(std::function<void(const NetcheckReport&)> done) {
     return done(busy);
   }
   netchecks_.push_back(
-      std::make_unique<Netcheck>(context_, stun_servers_, server_.rtt(), std::move(done)));
+      std::make_unique<Netcheck>(context_, stun_servers(), server_.rtt(), std::move(done)));
   netchecks_.back()->start();
 }
 

@@ -14,7 +14,7 @@ constexpr Duration kRetryFirst = 500ms;
 constexpr Duration kRetryMax = 60s;     // "Up to minutes" helps nobody whose server is back.
 constexpr Duration kRetryFinal = 300s;  // Refused for good: a person must act, but may do so there.
 constexpr Duration kStableAfter = 30s;  // A connection this old was no failure.
-constexpr Duration kPathPatience = 6s;  // Without a path for this long: dial anew.
+constexpr Duration kPathPatience = 3s;  // Without a path for this long: dial anew.
 constexpr std::size_t kOutboxBytesMax = 256 << 10;  // More waiting means the server does not read.
 constexpr Duration kAddressGap = 500ms;  // When all paths fail at once, one question will do.
 constexpr std::size_t kNodesMax = 10'000;
@@ -354,8 +354,10 @@ void ServerLink::on_stream_closed(session::Session&, session::StreamId) {}
 void ServerLink::on_path_changed(session::Session& session) {
   const bool has_path = session.path() && session.paths() && session.paths()->selected();
   if (!has_path) {
-    if (!lost_path_at_) lost_path_at_ = context_.now + kPathPatience;
-    return;
+    if (lost_path_at_) return;
+    lost_path_at_ = context_.now + kPathPatience;
+    // A server that restarted answers what it does not know with a reset: that ends the wait.
+    return ask_address();
   }
   lost_path_at_.reset();
   ask_address();  // Another path may mean another address of ours.
