@@ -18,6 +18,10 @@ constexpr std::size_t kSegmentSlackBytes = 16;
 /// Frames of that many streams go into one packet at most; a bound for the loop.
 constexpr int kStreamsPerPacketMax = 64;
 
+/// What one stream sends on a LAN before the next has its turn: a burst. There the receiver hands
+/// each stream's part of a batch on with one write, and turns of one packet make many small ones.
+constexpr std::size_t kTurnBytes = 64 << 10;
+
 /// Below this round-trip time a whole window is shorter than what a timer can space out, and the
 /// path is a LAN whose queues take the burst: there, spacing costs half of the speed and gains
 /// nothing.
@@ -71,7 +75,11 @@ Burst ConnectionImpl::fill_burst(MutableByteView out, std::size_t datagram_bytes
   const ngtcp2_conn_stat stat = statistics();
   if (paced_until_ <= ts) paced_until_ = UINT64_MAX;
   std::size_t limit = std::min(out.size(), kBurstBytesMax);
-  if (is_paced(stat)) limit = std::min(limit, paced_burst_bytes(stat, datagram_bytes));
+  turn_bytes_ = kTurnBytes;
+  if (is_paced(stat)) {
+    limit = std::min(limit, paced_burst_bytes(stat, datagram_bytes));
+    turn_bytes_ = 0;  // A packet each, so that nobody waits long for a slow line.
+  }
   std::size_t segment = std::min({datagram_bytes, config_.datagram_bytes_max, limit});
   const std::size_t full = segment;
 
@@ -150,6 +158,9 @@ ngtcp2_ssize ConnectionImpl::write_datagram(MutableByteView out, ngtcp2_tstamp t
 void ConnectionImpl::note_written(Stream& stream, std::size_t bytes, bool has_fin) {
   stream.out.mark_sent(bytes);
   if (has_fin) stream.is_fin_sent = true;
+  stream.turn_bytes += bytes;
+  if (stream.wants_to_send() && stream.turn_bytes < turn_bytes_) return;
+  stream.turn_bytes = 0;
   stream.send_hook.unlink();
   if (stream.wants_to_send()) ready_.push_back(stream);  // Behind the others: round-robin.
 }

@@ -33,6 +33,7 @@ struct Stream {
   bool wants_room = false;        ///< The owner was told "full" and waits.
 
   SendBuffer out;
+  std::size_t turn_bytes = 0;        ///< Sent in its present turn.
   std::uint64_t received = 0;        ///< Bytes handed to the owner.
   std::uint64_t consumed = 0;        ///< Of these, bytes for which credit was asked.
   std::uint64_t credit_waiting = 0;  ///< Of these, bytes that the peer has not been told of.
