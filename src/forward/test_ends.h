@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,7 +48,8 @@ class FakeStream final : public LocalStream {
     ++end_.reads;
     if (end_.error) return {0, IoState::kError, end_.error};
     const std::size_t size = std::min(out.size(), end_.to_read.size() - end_.read_start);
-    std::memcpy(out.data(), end_.to_read.data() + end_.read_start, size);
+    std::copy_n(end_.to_read.begin() + static_cast<std::ptrdiff_t>(end_.read_start), size,
+                out.begin());
     end_.read_start += size;
     if (size == 0 && end_.has_end) return {0, IoState::kEnd, {}};
     return {size, size == out.size() ? IoState::kOk : IoState::kWouldBlock, {}};
@@ -94,7 +94,7 @@ class FakeSession final : public session::Session {
   std::size_t write(session::StreamId id, ByteView data) override {
     const MutableByteView room = write_room(id);
     const std::size_t size = std::min(room.size(), data.size());
-    std::memcpy(room.data(), data.data(), size);
+    std::copy_n(data.begin(), size, room.begin());
     commit(id, size);
     return size;
   }

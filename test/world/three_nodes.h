@@ -71,8 +71,8 @@ struct ThreeNodes {
   std::unique_ptr<sim::Host> server_host;
   sim::Home home_a, home_b, home_e;
   server::SimulatedServer server;
-  std::list<std::unique_ptr<Application>> served;
   SimulatedNode a, b;
+  std::list<std::unique_ptr<Application>> served;  // On pipes of theirs.
   const Bytes file;
   std::optional<HostilePeer> eve;
 };
