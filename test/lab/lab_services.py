@@ -47,6 +47,7 @@ def start_sshd(lab, host, port):
         "PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
         "KbdInteractiveAuthentication no\n"
     )
+    host.sysctl("net.ipv4.ip_unprivileged_port_start", 0)  # For the one without rights.
     argv = [*_sshd_prefix(), lab_process.tool("sshd"), "-D", "-e", "-f", config]
     process = host.start(argv, name=f"sshd-{host.name}")
     process.wait_for_line("Server listening on 0.0.0.0", timeout=10)
