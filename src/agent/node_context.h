@@ -20,9 +20,9 @@ struct NodeContext {
   SecretSource& secrets;
   Log log;
   Random random;
-  std::uint64_t incarnation;              ///< Random at each start.
-  /// To be called after input that did not come through the Node (a platform's callback): timers may
-  /// have changed, or there is something to send.
+  std::uint64_t incarnation;  ///< Random at each start.
+  /// To be called after input that did not come through the Node (a platform's callback): timers
+  /// may have changed, or there is something to send.
   std::function<void()> wake;
   session::Endpoint* endpoint = nullptr;  ///< Set once, before anything runs.
   TimePoint now{};

@@ -9,8 +9,8 @@ namespace {
 
 /// The largest burst: 44 datagrams of 1,472 bytes and less than a UDP_SEGMENT call's 64 KiB.
 constexpr std::size_t kBurstBytesMax = 65'000;
-/// Bursts a turn of the loop; then sockets are read again. Measured: 1 halves the speed, more than 16
-/// gain nothing.
+/// Bursts a turn of the loop; then sockets are read again. Measured: 1 halves the speed, more than
+/// 16 gain nothing.
 constexpr int kBurstsPerTurn = 16;
 
 }  // namespace
@@ -51,7 +51,7 @@ class NodeDriver::Socket final : public net::UdpHandler {
     driver_.flush_.request();
   }
   void on_unreachable(const Address&, std::error_code) override {}  // As if lost: checks find out.
-  void on_too_big(const Address&, std::size_t) override {}          // Likewise: probes of the path's size.
+  void on_too_big(const Address&, std::size_t) override {}  // Likewise: probes of the path's size.
 
  private:
   NodeDriver& driver_;

@@ -14,9 +14,9 @@
 /// Runs a Node on real sockets.
 ///
 /// The loop: input of any kind -> the node; at the end of the turn, poll the node until nothing is
-/// left or the turn's share is used up, and arm the one timer. A datagram train that the kernel does
-/// not take waits here, and nothing more is polled until there is room.
-/// Threading: the loop's thread.
+/// left or the turn's share is used up, and arm the one timer. A datagram train that the kernel
+/// does not take waits here, and nothing more is polled until there is room. Threading: the loop's
+/// thread.
 namespace openp2p::agent {
 
 class NodeDriver {

@@ -55,7 +55,8 @@ class FlowOwner {
 /// owner, who also forwards the session's calls for this stream.
 class Flow final : public StreamUser, public LocalStreamHandler {
  public:
-  static constexpr std::size_t kReadBytesMax = 128 << 10;  ///< One read(): more gains nothing, less costs calls.
+  static constexpr std::size_t kReadBytesMax =
+      128 << 10;  ///< One read(): more gains nothing, less costs calls.
   static constexpr std::size_t kTurnBytesMax = 512 << 10;  ///< Then others get their turn.
 
   /// `local` may come later (set_local()), when the destination is still being dialed.

@@ -155,9 +155,9 @@ std::optional<Path> SessionImpl::dial_path(std::size_t index) const {
 
 std::optional<Path> SessionImpl::path() const {
   if (selected_) return selected_;
-  // Without consent (RFC 7675) nothing new may flow, and nothing does: unacknowledged, QUIC sends but
-  // two probes at a time, ever more rarely. They go to the last path, because a peer that restarted
-  // answers them with a Stateless Reset, which ends the wait.
+  // Without consent (RFC 7675) nothing new may flow, and nothing does: unacknowledged, QUIC sends
+  // but two probes at a time, ever more rarely. They go to the last path, because a peer that
+  // restarted answers them with a Stateless Reset, which ends the wait.
   if (provisional_) return provisional_;
   return dial_path(0);
 }
