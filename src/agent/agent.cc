@@ -57,6 +57,7 @@ class Agent final : public NodeMemory {
     auto api = net::HttpServer::listen(
         io_, StateFolder::socket_path(start_.folder->path()),
         [this](net::HttpRequest request, std::shared_ptr<net::HttpReply> reply) {
+          driver_.node().advance(net::monotonic_now());
           api_.handle(request, reply);
           driver_.request_flush();
         });

@@ -60,6 +60,9 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   void add_socket(SocketId socket, const Address& local);
   void start(TimePoint now);  ///< After the sockets are there.
   void stop(TimePoint now);   ///< Tells everybody; poll_transmit() once more after it.
+  /// Before the calls of NodeControl, which know no time: otherwise that of the last event counts,
+  /// which an idle node had seconds ago.
+  void advance(TimePoint now) { context_.now = now; }
 
   void on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
                     std::size_t segment_bytes, TimePoint now);

@@ -1,5 +1,8 @@
 """The main job on kernel NATs: which pairs of homes connect, by which path, and what is said if not."""
 
+import json
+import time
+
 import pytest
 
 from lab import wait_until
@@ -99,6 +102,20 @@ def test_symmetric_homes_say_why_there_is_no_path(lab):
     web = pair.laptop.forward("web")
     assert (web["state"], bool(web["reason"])) == ("listening", True)
     assert web["reason"] in pair.laptop.run("forward", "list")
+
+
+def test_ping_of_an_idle_node_measures_the_path_alone(lab):
+    """Not the time since the node last had something to do."""
+    pair = Pair(lab)
+    pair.laptop.run("ping", "nas", "-c", "1")
+    quiet_until = time.monotonic() + 2
+    wait_until(lambda: time.monotonic() > quiet_until, 5, "some seconds of nothing")
+
+    replies = [json.loads(pair.laptop.run("ping", "nas", "-c", "1", "--json").splitlines()[0])
+               for _ in range(5)]
+
+    assert min(r["rtt_us"] for r in replies) > 0
+    assert sorted(r["rtt_us"] for r in replies)[2] < 5_000, replies
 
 
 def test_ping_of_a_peer_off_line_fails_and_says_so(lab):
