@@ -1,5 +1,6 @@
 """Measuring on Linux: throughput by iperf3, the processor's time, one process's memory and rest."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # /proc/stat, first line: user nice system idle iowait irq softirq steal. All but the idle ones, and
 # but what the hypervisor took.
 BUSY_FIELDS = (0, 1, 2, 5, 6)
-QUIET_SHARE = 0.05  # Of all processors, for what else runs on the machine.
+QUIET_SHARE = 0.05  # Of all processors: more for others disturbs a measurement.
 QUIET_SAMPLE_SECONDS = 0.25
 IPERF_TRIES = 3
 IPERF_GRACE_SECONDS = 30
@@ -26,27 +27,46 @@ def busy_seconds():
     return sum(int(fields[i]) for i in BUSY_FIELDS) / TICKS
 
 
-def load():
-    """The share of the machine that is in use now."""
-    before, start = busy_seconds(), time.monotonic()
-    time.sleep(QUIET_SAMPLE_SECONDS)
-    return (busy_seconds() - before) / (time.monotonic() - start) / os.cpu_count()
+def own_seconds():
+    """What the lab's processes used, those included that ended: no other is in its /proc."""
+    ticks = 0
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # It ended just now: then its parent has its time.
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            ticks += sum(int(field) for field in fields[11:15])
+    return ticks / TICKS
+
+
+class Usage:
+    """From its making to stop(): what the machine did, and what share of it was not for us."""
+
+    def __init__(self):
+        self._busy, self._own, self._start = busy_seconds(), own_seconds(), time.monotonic()
+
+    def stop(self):
+        self.busy_seconds = busy_seconds() - self._busy
+        others = self.busy_seconds - (own_seconds() - self._own)
+        self.others_share = others / (time.monotonic() - self._start) / os.cpu_count()
+        return self
 
 
 def wait_for_quiet(timeout):
-    """Waits until nothing else runs, or the timeout; returns the load that is left."""
+    """Waits until nothing else runs, or the timeout."""
     deadline = time.monotonic() + timeout
-    lowest = load()
-    while lowest > QUIET_SHARE and time.monotonic() < deadline:
-        lowest = min(lowest, load())
-    return lowest
+    while time.monotonic() < deadline:
+        usage = Usage()
+        time.sleep(QUIET_SAMPLE_SECONDS)
+        if usage.stop().others_share <= QUIET_SHARE:
+            return
 
 
 class Transfer:
     """What one iperf3 run gave."""
 
-    def __init__(self, gbit, cpu_s_per_gb):
-        self.gbit, self.cpu_s_per_gb = gbit, cpu_s_per_gb
+    def __init__(self, received, usage):
+        self.gbit = received["bits_per_second"] / GB
+        self.cpu_s_per_gb = usage.busy_seconds * GB / received["bytes"]
+        self.others_share = usage.others_share
 
 
 def transfer(host, target, connections, seconds):
@@ -54,14 +74,13 @@ def transfer(host, target, connections, seconds):
     address, port = target.rsplit(":", 1)
     argv = [tool("iperf3"), "-c", address, "-p", port, "-P", connections, "-t", seconds, "-J"]
     for _ in range(IPERF_TRIES):
-        before = busy_seconds()
+        usage = Usage()
         process = host.start(argv, name=f"iperf3-{time.monotonic_ns()}")
         code = process.wait(seconds + IPERF_GRACE_SECONDS)
-        cpu = busy_seconds() - before
+        usage.stop()
         report = json.loads(process.output())
         if code == 0 and "error" not in report:
-            received = report["end"]["sum_received"]
-            return Transfer(received["bits_per_second"] / GB, cpu * GB / received["bytes"])
+            return Transfer(report["end"]["sum_received"], usage)
         # The server may not have seen the end of the run before through a tunnel.
         time.sleep(1)
     raise LabError(f"iperf3 to {target}: {report.get('error')}")
@@ -86,7 +105,7 @@ def short_connections(host, target, message_bytes, count, at_once, processors):
 
 
 def _tasks(pid):
-    return [path for path in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    return list(pathlib.Path(f"/proc/{pid}/task").iterdir())
 
 
 def pin(pid, processors):
