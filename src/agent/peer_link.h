@@ -90,6 +90,8 @@ class PeerLink final : public session::SessionHandler {
 
  private:
   struct Attempt {
+    Attempt() {
+    }  // Written out for clang 14: std::optional asks before the outer class is complete.
     AttemptId id{};
     bool is_offerer = false;
     std::optional<AgreementKey> key;  ///< Until the check key is derived.
