@@ -1,5 +1,6 @@
 #include "agent/agent.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <sys/utsname.h>
 
 #include <array>
@@ -163,6 +164,7 @@ class Agent final : public NodeMemory {
 }  // namespace
 
 int run_agent(const AgentOptions& options) {
+  google::protobuf::SetLogHandler(nullptr);  // It would print what others send, for each message.
   SystemSecrets secrets;
   auto start = start_state(options, secrets);
   if (!start) return fail(start.error().text);

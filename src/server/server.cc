@@ -1,5 +1,7 @@
 #include "server/server.h"
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <utility>
@@ -167,7 +169,9 @@ struct Server::State {
 };
 
 Server::Server(net::IoContext& io, Options options)
-    : state_(std::make_unique<State>(io, std::move(options))) {}
+    : state_(std::make_unique<State>(io, std::move(options))) {
+  google::protobuf::SetLogHandler(nullptr);  // It would print what clients send, for each message.
+}
 
 Server::~Server() = default;
 
