@@ -53,7 +53,10 @@ struct ConnectionConfig {
   /// before they slow the whole connection and not only their own streams.
   std::uint64_t connection_window_bytes = 32 << 20;
   std::uint64_t stream_window_bytes = 16 << 20;
-  std::size_t send_ring_bytes = 1 << 20;  ///< Per stream; memory is taken as it is used.
+  /// What a stream may hold that is not acknowledged; memory is taken as it is used. The larger
+  /// figure counts where the congestion window is large because the path is long.
+  std::size_t send_ring_bytes = 1 << 20;
+  std::size_t send_ring_bytes_max = 16 << 20;
   /// Clients: the connection id that the first Initial is addressed to; random where not given.
   std::optional<std::uint64_t> initial_destination;
   std::uint64_t peer_streams_max = 1024;  ///< Streams that the peer may have open at once.

@@ -84,7 +84,11 @@ SharedParts::~SharedParts() { wipe(reset_key); }
 
 ConnectionImpl::ConnectionImpl(SharedParts& shared, const ConnectionConfig& config,
                                ConnectionHandler& handler, PeerVerifier& verifier, TimePoint now)
-    : shared_(shared), config_(config), handler_(handler), verifier_(verifier) {
+    : shared_(shared),
+      config_(config),
+      handler_(handler),
+      verifier_(verifier),
+      send_ring_bytes_(config.send_ring_bytes) {
   CHECK(config.datagram_bytes_max >= Connection::kDatagramBytesMin);
   advance(now);
 }

@@ -173,9 +173,10 @@ class ConnectionImpl {
 
   SendBudget send_budget_;
   std::unordered_map<StreamId, std::unique_ptr<Stream>> streams_;
-  SendList ready_;              // Round-robin.
-  std::size_t turn_bytes_ = 0;  // What a stream sends before the next has its turn.
-  SendList credit_queue_;       // Wait for the peer's connection-level credit.
+  SendList ready_;               // Round-robin.
+  std::size_t send_ring_bytes_;  // As large as the path is long now.
+  std::size_t turn_bytes_ = 0;   // What a stream sends before the next has its turn.
+  SendList credit_queue_;        // Wait for the peer's connection-level credit.
   CommandList commands_;
   std::vector<FrameScan::StopSending> stops_;  // Of the datagram that is being read.
   std::uint64_t unconsumed_ = 0;               // Bytes of all streams that wait for their readers.

@@ -44,6 +44,13 @@ double pacing_rate(const ngtcp2_conn_stat& stat) {
 
 bool is_paced(const ngtcp2_conn_stat& stat) { return stat.smoothed_rtt >= kPacedRttMin; }
 
+/// Twice the window: while one is on its way, the local program fills the next.
+std::size_t send_ring_bytes(const ngtcp2_conn_stat& stat, const ConnectionConfig& config) {
+  if (!is_paced(stat)) return config.send_ring_bytes;  // More would only be colder memory.
+  const std::size_t largest = std::max(config.send_ring_bytes, config.send_ring_bytes_max);
+  return std::clamp<std::size_t>(2 * stat.cwnd, config.send_ring_bytes, largest);
+}
+
 std::size_t paced_burst_bytes(const ngtcp2_conn_stat& stat, std::size_t datagram_bytes) {
   const auto bytes = static_cast<std::size_t>(pacing_rate(stat) * kPacedBurstSpan);
   return std::max(bytes, kPacedBurstDatagramsMin * datagram_bytes);
@@ -73,6 +80,7 @@ Burst ConnectionImpl::poll_burst(MutableByteView out, std::size_t datagram_bytes
 Burst ConnectionImpl::fill_burst(MutableByteView out, std::size_t datagram_bytes,
                                  ngtcp2_tstamp ts) {
   const ngtcp2_conn_stat stat = statistics();
+  send_ring_bytes_ = send_ring_bytes(stat, config_);
   if (paced_until_ <= ts) paced_until_ = UINT64_MAX;
   std::size_t limit = std::min(out.size(), kBurstBytesMax);
   turn_bytes_ = kTurnBytes;

@@ -14,7 +14,7 @@ Stream* ConnectionImpl::find(StreamId id) {
 
 Stream& ConnectionImpl::add_stream(StreamId id, bool is_local) {
   auto stream =
-      std::make_unique<Stream>(id, is_local, shared_.chunks, send_budget_, config_.send_ring_bytes);
+      std::make_unique<Stream>(id, is_local, shared_.chunks, send_budget_, send_ring_bytes_);
   const auto [place, is_new] = streams_.emplace(id, std::move(stream));
   CHECK(is_new);
   return *place->second;
@@ -42,6 +42,7 @@ Result<StreamId> ConnectionImpl::open_stream() {
 MutableByteView ConnectionImpl::write_room(StreamId id) {
   Stream* const stream = find(id);
   if (stream == nullptr || !stream->may_write() || is_closed()) return {};
+  stream->out.set_limit(send_ring_bytes_);
   const MutableByteView room = stream->out.room();
   if (room.empty()) stream->wants_room = true;
   return room;
@@ -142,7 +143,8 @@ void ConnectionImpl::on_stream_data(Stream& stream, ByteView data, bool is_end) 
 void ConnectionImpl::on_stream_acknowledged(Stream& stream, std::uint64_t offset) {
   stream.out.mark_acknowledged(offset);
   // Waking a writer for each packet's worth would cost more than it moves.
-  const std::size_t enough = config_.send_ring_bytes / 4;
+  stream.out.set_limit(send_ring_bytes_);
+  const std::size_t enough = send_ring_bytes_ / 4;
   if (!stream.wants_room || !stream.may_write() || stream.out.free_bytes() < enough) return;
   stream.wants_room = false;
   if (!is_closed()) handler_.on_stream_writable(stream.id);

@@ -63,6 +63,9 @@ class SendBuffer {
   SendBuffer(const SendBuffer&) = delete;
   SendBuffer& operator=(const SendBuffer&) = delete;
 
+  /// May become less than what is held already.
+  void set_limit(std::size_t limit_bytes) { limit_bytes_ = limit_bytes; }
+
   /// Contiguous memory to write to; empty when (nearly) limit_bytes are unacknowledged. It stays
   /// good until commit(), abandon() or clear(), whatever is acknowledged meanwhile.
   MutableByteView room();
@@ -93,7 +96,7 @@ class SendBuffer {
 
   ChunkPool& pool_;
   SendBudget& budget_;
-  const std::size_t limit_bytes_;
+  std::size_t limit_bytes_;
   ChunkPool::Chunk* head_ = nullptr;    // Holds the first unacknowledged byte.
   ChunkPool::Chunk* tail_ = nullptr;    // Is written to.
   ChunkPool::Chunk* cursor_ = nullptr;  // Holds the next byte to send, or is nullptr: look at head.

@@ -20,7 +20,7 @@ std::uint64_t secret_seed(SecretSource& secrets) {
 }
 
 quic::ConnectionConfig for_control_sessions(quic::ConnectionConfig config) {
-  config.send_ring_bytes = Core::kSendRingBytes;
+  config.send_ring_bytes = config.send_ring_bytes_max = Core::kSendRingBytes;
   config.stream_window_bytes = Core::kReceiveWindowBytes;
   config.connection_window_bytes = Core::kReceiveWindowBytes;
   config.peer_streams_max = Core::kStreamsMax;
