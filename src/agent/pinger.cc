@@ -25,7 +25,9 @@ class Pinger::Run final : public forward::StreamUser {
     --left_;
     ++number_;
     next_at_ = now + kInterval;
-    deadline_ = now + (number_ == 1 ? kFirstTimeout : kTimeout);
+    // The first may have to make the session, for which the peer has to be there.
+    const bool makes_session = number_ == 1 && peer_->record().is_online;
+    deadline_ = now + (makes_session ? kFirstTimeout : kTimeout);
     is_answered_ = false;
     peer_->want(*deadline_);
     send();
