@@ -28,7 +28,7 @@ std::string listen_hint(const ForwardSpec& spec, const std::error_code& error) {
 /// In our own words: a command that a person is told to run must not be the peer's to choose.
 std::string hint_of(const ForwardSpec& spec, const forward::OpenAnswer& answer) {
   if (answer.status != forward::OpenStatus::kDenied) return {};
-  return "on the peer, run: openp2p up --accept " +
+  return "restart the peer's agent with: openp2p up --accept " +
          forward::destination_text(spec.host, spec.port) +
          " (or --accept-lan for its whole local network)";
 }

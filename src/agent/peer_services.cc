@@ -31,9 +31,10 @@ OpenAnswer to_answer(const OpenRequest& request, const std::error_code& error) {
   const std::string where = forward::destination_text(request.host, request.port);
   const OpenStatus status = to_status(error);
   if (status == OpenStatus::kDenied) {
-    return {status,
-            where + " is not allowed by that node; to allow it, run there: openp2p up --accept " +
-                where + " (or --accept-lan for its whole local network)"};
+    return {status, where +
+                        " is not allowed by that node; to allow it, restart its agent with: "
+                        "openp2p up --accept " +
+                        where + " (or --accept-lan for its whole local network)"};
   }
   return {status,
           where + ": " + std::string(forward::open_status_text(status)) + ", says that node"};

@@ -129,7 +129,7 @@ void CommandLine::add_up() {
   add_state(app, up_.state_path);
   app.add_flag_callback(
       "--accept-lan", [this] { up_.accepts_lan = true; },
-      "Let peers reach every host that this node reaches");
+      "Let peers reach the hosts of this node's local networks");
   app.add_flag_callback(
          "--no-accept-lan", [this] { up_.accepts_lan = false; },
          "Let peers reach this node only (default)")
