@@ -13,6 +13,13 @@ constexpr std::size_t kBurstBytesMax = 65'000;
 /// 16 gain nothing.
 constexpr int kBurstsPerTurn = 16;
 
+/// While bulk data moves, the loop looks again for so long before it sleeps: the answer to a burst
+/// comes sooner than a processor wakes from its sleep, above all in a virtual machine. Measured:
+/// none loses a quarter of the speed and saves nothing; 400 us cost a tenth more processor time.
+constexpr Duration kAwakeAfterBulk = std::chrono::microseconds(100);
+/// What counts as bulk: half a burst. Small messages wake the loop as they come.
+constexpr std::size_t kBulkBytesMin = 32 << 10;
+
 }  // namespace
 
 class NodeDriver::Socket final : public net::UdpHandler {
@@ -32,6 +39,7 @@ class NodeDriver::Socket final : public net::UdpHandler {
     for (const net::Received& received : batch) {
       driver_.node_->on_datagrams(id_, received.from, received.datagrams, received.segment_bytes,
                                   now);
+      driver_.stay_awake(received.datagrams.size(), now);
     }
     driver_.flush_.request();
   }
@@ -63,6 +71,10 @@ NodeDriver::NodeDriver(net::IoContext& io, Node::Options options)
     : io_(io),
       send_buffer_(kBurstBytesMax),
       flush_(io, [this](TimePoint now) { flush(now); }),
+      awake_(io,
+             [this](TimePoint now) {
+               if (now < awake_until_) awake_.request();
+             }),
       timer_(io, [this](TimePoint now) {
         node_->on_timeout(now);
         flush(now);
@@ -114,9 +126,16 @@ void NodeDriver::flush(TimePoint now) {
     const auto transmit = node_->poll_transmit(send_buffer_, now);
     if (!transmit) break;
     send(*transmit, now);
+    stay_awake(transmit->bytes, now);
     ++bursts;
   }
   timer_.arm(node_->next_timeout());
+}
+
+void NodeDriver::stay_awake(std::size_t bytes, TimePoint now) {
+  if (bytes < kBulkBytesMin) return;
+  awake_until_ = now + kAwakeAfterBulk;
+  awake_.request();
 }
 
 void NodeDriver::send(const session::Transmit& transmit, TimePoint now) {
