@@ -32,7 +32,6 @@ class Scene:
         self.left, self.right = lab.pair()
         self.server = Server(lab, host=self.right)
         self.left_agent, self.right_agent = Device(self.left), Device(self.right)
-        self.other_agent = Device(self.right, name="other")
         self.agents = (self.left_agent, self.right_agent)
         self.ways = {
             "plain": f"{self.right.address}:{IPERF_PORT}",
@@ -45,20 +44,16 @@ class Scene:
         }
 
     def start_agents(self):
-        """The server, and an agent on the left with a session to each of two peers."""
+        """The server, and an agent on each side: two sessions each, to the server and the peer."""
         self.server.start()
-        for agent in (*self.agents, self.other_agent):
+        for agent in self.agents:
             agent.up(self.server.token)
         self.left_agent.add_forward("iperf", "right", f"127.0.0.1:{IPERF_PORT}", FORWARD_IPERF_PORT)
         self.left_agent.add_forward("echo", "right", f"127.0.0.1:{ECHO_PORT}", FORWARD_ECHO_PORT)
-        self.left_agent.add_forward("other", "other", f"127.0.0.1:{ECHO_PORT}", 0)
-        for peer in ("right", "other"):
-            self.left_agent.wait_path(peer, READY_TIMEOUT)
+        self.left_agent.wait_path("right", READY_TIMEOUT)
 
     def start_others(self):
         """What the agents are measured with and against."""
-        self.other_agent.process.terminate()
-        self.left_agent.run("forward", "remove", "other")
         self.right.start([tool("iperf3"), "-s", "-p", IPERF_PORT], name="iperf3-server")
         self.echo_server = self.right.start([probe_program(), "serve", ECHO_PORT], name="echo-server")
         self.echo_server.wait_for_line("listening", READY_TIMEOUT)

@@ -49,7 +49,7 @@ def summary(values, digits=2):
 
 
 def measure_idle(scene, plan):
-    """The agent with sessions to the server and to two peers, and nothing to do."""
+    """An agent with two sessions, to the server and to a peer, and nothing to do."""
     say(f"idle: {plan.settle_seconds + plan.idle_seconds} s")
     time.sleep(plan.settle_seconds)
     pid = scene.left_agent.process.pid
