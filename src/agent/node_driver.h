@@ -15,9 +15,10 @@
 ///
 /// The loop: input of any kind -> the node; at the end of the turn, poll the node until nothing is
 /// left or the turn's share is used up, and arm the one timer. For a moment after bulk data it does
-/// not sleep, since more is about to come. A datagram train that the kernel
-/// does not take waits here, and nothing more is polled until there is room. Threading: the loop's
-/// thread.
+/// not sleep, since more is about to come. A datagram train that the kernel does not take waits
+/// here, and nothing more is polled until there is room.
+///
+/// Threading: the loop's thread.
 namespace openp2p::agent {
 
 class NodeDriver {
@@ -44,14 +45,14 @@ class NodeDriver {
   };
   void flush(TimePoint now);
   void send(const session::Transmit& transmit, TimePoint now);
-  void stay_awake(std::size_t bytes, TimePoint now);
+  void stay_awake(std::size_t bytes);
 
   net::IoContext& io_;
   net::UdpBuffers receive_buffers_;
   Bytes send_buffer_;
   net::Deferred flush_;
   net::Deferred awake_;  ///< Its requests keep the loop turning until awake_until_.
-  TimePoint awake_until_{};
+  std::optional<TimePoint> awake_until_;  ///< nullopt: from the next look at the clock on.
   net::Timer timer_;
   std::unique_ptr<Node> node_;
   std::array<std::unique_ptr<Socket>, 2> sockets_;
