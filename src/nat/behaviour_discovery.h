@@ -34,6 +34,7 @@ enum class PortAllocation {
   kUnknown,     ///< Changed, and there was but one mapping to see.
   kPreserved,   ///< The external port is the internal one.
   kSequential,  ///< Each new mapping is a small constant away from the one before: predictable.
+  kBlocks,      ///< Anywhere in a range of ports that belongs to this node: a carrier's way.
   kNoPattern,
 };
 

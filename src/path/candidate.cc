@@ -39,6 +39,16 @@ std::string_view candidate_type_text(CandidateType type) {
   return "unknown";
 }
 
+std::string_view transport_text(Transport transport) {
+  switch (transport) {
+    case Transport::kUdp:
+      return "udp";
+    case Transport::kTcp:
+      return "tcp";
+  }
+  return "unknown";
+}
+
 std::uint32_t candidate_priority(const Candidate& candidate) {
   constexpr std::uint32_t kComponent = 1;  // A session has one flow of packets.
   const std::uint32_t local_preference = candidate.address.ip.is_v6() ? 65535 : 32767;

@@ -241,7 +241,7 @@ void PathFinder::on_sent(TimePoint now) { impl_->on_sent(now); }
 void PathFinder::on_network_changed(TimePoint now) { impl_->on_network_changed(now); }
 void PathFinder::on_timeout(TimePoint now) { impl_->on_timeout(now); }
 std::optional<TimePoint> PathFinder::next_timeout() const { return impl_->next_timeout(); }
-std::size_t PathFinder::poll_datagram(Path& to, MutableByteView out, TimePoint now) {
+std::size_t PathFinder::poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now) {
   return impl_->poll_datagram(to, out, now);
 }
 const Path* PathFinder::selected() const { return impl_->selected(); }

@@ -17,6 +17,8 @@
 #include "nat/stun_message.h"
 #include "path/candidate.h"
 #include "path/finder_tag.h"
+#include "path/method.h"
+#include "path/socket_source.h"
 
 /// Finds, keeps and changes the path of one session: candidates, connectivity checks, nomination,
 /// consent.
@@ -49,6 +51,7 @@ struct PathFinderConfig {
   Duration first_retransmit = std::chrono::milliseconds(100);
   Duration consent_interval = std::chrono::seconds(5);  ///< RFC 7675 section 5.1.
   Duration gather_patience = std::chrono::seconds(10);  ///< RFC 8863: no failure before this.
+  SocketSource* sockets = nullptr;  ///< For what needs more sockets; nullptr: goes without.
 };
 
 /// Why there is no path, or none better. Text for people in reason_text().
@@ -60,6 +63,14 @@ enum class PathReason {
   kLostConsent,   ///< The path went silent and no other answers.
 };
 std::string_view reason_text(PathReason reason);
+
+/// Where a check goes.
+struct CheckTarget {
+  Path path;
+  /// The IP header's hop limit; 0: the system's own. A small one opens this side's NAT, and the
+  /// datagram dies before it reaches the peer's.
+  std::uint8_t hop_limit = 0;
+};
 
 /// One line of the answer to "why this path and not a better one".
 struct PairReport {
@@ -101,7 +112,7 @@ class PathFinder {
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
   /// 0: nothing to send. `out` has room for any datagram: 1,472 bytes and more.
-  std::size_t poll_datagram(Path& to, MutableByteView out, TimePoint now);
+  std::size_t poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now);
 
   const Path* selected() const;  ///< nullptr: none.
   /// Around a change of path: also send there until the given time.

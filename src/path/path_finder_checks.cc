@@ -129,14 +129,15 @@ void PathFinder::Impl::queue_answer(const Path& to, const nat::TransactionId& tr
   if (answers_.size() < kAnswersMax) answers_.push_back({to, transaction});
 }
 
-std::size_t PathFinder::Impl::poll_datagram(Path& to, MutableByteView out, TimePoint now) {
-  if (!answers_.empty()) return write_answer(to, out);
+std::size_t PathFinder::Impl::poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now) {
+  to.hop_limit = 0;
+  if (!answers_.empty()) return write_answer(to.path, out);
   if (!pace_.has_token(now)) return 0;
   CheckPair* pair = next_due(now);
-  if (pair == nullptr) return poll_probe(to, out, now);
+  if (pair == nullptr) return poll_probe(to.path, out, now);
   pace_.take(now);
   pair->remote().checks.take(now);
-  to = pair->path();
+  to.path = pair->path();
   return write_check(*pair, out, now);
 }
 

@@ -30,7 +30,7 @@ class PathFinder::Impl {
   void on_network_changed(TimePoint now);
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
-  std::size_t poll_datagram(Path& to, MutableByteView out, TimePoint now);
+  std::size_t poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now);
   const Path* selected() const { return selected_ == nullptr ? nullptr : &selected_->path(); }
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;

@@ -58,10 +58,10 @@ class Node {
       const std::size_t size = nat::encode_stun(question, {}, out);
       return Transmit{*socket, stun_server_, size, size};
     }
-    Path to;
+    CheckTarget to;
     const std::size_t size = finder.poll_datagram(to, out, now);
     if (size == 0) return std::nullopt;
-    return Transmit{to.socket, to.remote, size, size};
+    return Transmit{to.path.socket, to.path.remote, size, size};
   }
 
   PathFinder finder;

@@ -143,12 +143,12 @@ bool World::run_until(const std::function<bool()>& is_done, Duration at_most) {
 void World::settle(int index) {
   Party& party = this->party(index);
   std::array<std::byte, 1500> buffer;
-  Path to;
+  CheckTarget to;
   int sent = 0;
   while (const std::size_t size = party.finder->poll_datagram(to, buffer, now_)) {
     CHECK(++sent <= 1000);
     for (const Socket& socket : party.sockets) {
-      if (socket.id == to.socket) send(socket, to.remote, std::span(buffer).first(size));
+      if (socket.id == to.path.socket) send(socket, to.path.remote, std::span(buffer).first(size));
     }
   }
   if (party.finder->selected() != nullptr && !party.first_selected_at)

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <unordered_map>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "path/path_finder.h"
+#include "path/socket_source.h"
 #include "quic/connection.h"
 #include "session/session.h"
 
@@ -37,6 +39,7 @@ struct Transmit {
   Address to;
   std::size_t bytes = 0;
   std::size_t segment_bytes = 0;
+  std::uint8_t hop_limit = 0;  ///< Of the IP header; 0: the system's own.
 };
 
 /// Takes STUN messages that belong to no session: the server's STUN service, the agent's discovery.
@@ -78,6 +81,9 @@ class Endpoint {
     /// Called when there is something to poll that was not before, from wherever it came to be (a
     /// local stream had data, say). It must not poll at once, but soon.
     std::function<void()> wake;
+    /// For sockets beyond add_socket()'s: fans of them against hard NATs, TCP connections. nullptr:
+    /// there are none. Outlives the endpoint.
+    path::SocketSource* sockets = nullptr;
     Log log;
     quic::ConnectionConfig connection;
     /// Sessions that others may have open here at once, and of those, how many handshakes before
@@ -94,6 +100,11 @@ class Endpoint {
 
   void add_socket(SocketId socket, const Address& local);
   void remove_socket(SocketId socket, TimePoint now);
+  /// A TCP connection is there: one that Options::sockets was asked for, or one that came in.
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
+                    TimePoint now);
+  /// It ended, or never came to be.
+  void on_disconnected(SocketId socket, std::error_code why, TimePoint now);
 
   /// Opens a session to a party at a known place: its first packets go to all the addresses, 250 ms
   /// apart (RFC 8305 section 5), and the first to answer is used.

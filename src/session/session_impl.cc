@@ -166,10 +166,10 @@ std::optional<Transmit> SessionImpl::poll_transmit(MutableByteView buffer, TimeP
   now_ = now;
   if (const auto copy = poll_copy(buffer)) return copy;
   if (finder_ && !is_closed_) {
-    Path to;
+    path::CheckTarget to;
     const std::size_t size = finder_->poll_datagram(to, buffer, now);
     after_finder(now);
-    if (size > 0) return Transmit{to.socket, to.remote, size, size};
+    if (size > 0) return Transmit{to.path.socket, to.path.remote, size, size, to.hop_limit};
   }
   return connection_ ? poll_connection(buffer, now) : std::nullopt;
 }
