@@ -37,7 +37,7 @@ HOMES = (
     (r"boost/json", ("src/agent/", "src/server/", "src/cli/")),
     (r"argon2\.h", ("src/server/",)),
     (r"CLI/", ("src/cli/",)),
-    (SYSTEM, DRIVERS),
+    (SYSTEM, (*DRIVERS, "src/base/descriptor.", "src/base/file_replace.")),
 )
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/file_replace.h"
+
 namespace openp2p::agent {
 namespace {
 
@@ -23,21 +25,6 @@ constexpr mode_t kFolderMode = 0700;
 constexpr mode_t kFileMode = 0600;
 
 using Kind = StateFailure::Kind;
-
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return number_; }
-  int release() { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
 
 /// `path` as an argument in a command that is shown to a person.
 std::string quoted(const std::string& path) {
@@ -88,46 +75,22 @@ std::string holder_of(int lock) {
   return pid > 0 ? "another agent (process " + std::to_string(pid) + ")" : "another agent";
 }
 
-StateResult<int> take_lock(const std::string& path, int folder) {
+StateResult<Descriptor> take_lock(const std::string& path, int folder) {
   Descriptor lock(::openat(folder, kLockName,
                            O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, kFileMode));
-  if (lock.get() < 0) return failed("cannot open " + path + "/" + kLockName, errno);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (!lock) return failed("cannot open " + path + "/" + kLockName, errno);
+  if (::flock(lock.number(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return failed("cannot lock " + path + "/" + kLockName, errno);
-    return StateFailure{Kind::kBusy, holder_of(lock.get()) + " already uses " + path +
+    return StateFailure{Kind::kBusy, holder_of(lock.number()) + " already uses " + path +
                                          ". Stop it first, or give this one a folder with --state"};
   }
   // For the message above only; the lock itself is the kernel's, and ends with the process.
   const std::string pid = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(lock.get(), 0) != 0 ||
-      ::pwrite(lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+  if (::ftruncate(lock.number(), 0) != 0 ||
+      ::pwrite(lock.number(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
     return failed("cannot write " + path + "/" + kLockName, errno);
   }
-  return lock.release();
-}
-
-int write_all(int file, ByteView content) {
-  while (!content.empty()) {
-    const ssize_t size = ::write(file, content.data(), content.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return errno;
-    content = content.subspan(static_cast<std::size_t>(size));
-  }
-  return ::fsync(file) == 0 ? 0 : errno;
-}
-
-/// 0, or the error number; then there is no file of that name.
-int write_new_file(int folder, const char* name, ByteView content) {
-  // What a killed process left, or a trap: O_EXCL then neither follows a link nor opens what is
-  // there.
-  if (::unlinkat(folder, name, 0) != 0 && errno != ENOENT) return errno;
-  Descriptor file(
-      ::openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kFileMode));
-  if (file.get() < 0) return errno;
-  int error = write_all(file.get(), content);
-  if (error == 0 && ::fchmod(file.get(), kFileMode) != 0) error = errno;  // Whatever the umask was.
-  if (error != 0) ::unlinkat(folder, name, 0);
-  return error;
+  return lock;
 }
 
 StateResult<void> check_file(const std::string& file, const struct stat& info) {
@@ -159,41 +122,37 @@ std::string default_state_path() {
   return std::string(user != nullptr ? user->pw_dir : "") + "/.local/share/openp2p";
 }
 
-StateFolder::StateFolder(std::string path, int folder, int lock)
-    : path_(std::move(path)), folder_(folder), lock_(lock) {}
-
-StateFolder::~StateFolder() {
-  ::close(lock_);
-  ::close(folder_);
-}
+StateFolder::StateFolder(std::string path, Descriptor folder, Descriptor lock)
+    : path_(std::move(path)), folder_(std::move(folder)), lock_(std::move(lock)) {}
 
 StateResult<std::unique_ptr<StateFolder>> StateFolder::open(const std::string& path) {
   if (path.empty()) return StateFailure{Kind::kDisk, "the state folder has no name"};
   if (const auto made = make_folders(path); !made) return made.error();
   Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0) return failed("cannot open the folder " + path, errno);
-  if (const auto good = check_folder(path, folder.get()); !good) return good.error();
-  const auto lock = take_lock(path, folder.get());
+  if (!folder) return failed("cannot open the folder " + path, errno);
+  if (const auto good = check_folder(path, folder.number()); !good) return good.error();
+  auto lock = take_lock(path, folder.number());
   if (!lock) return lock.error();
-  return std::unique_ptr<StateFolder>(new StateFolder(path, folder.release(), *lock));
+  return std::unique_ptr<StateFolder>(new StateFolder(path, std::move(folder), std::move(*lock)));
 }
 
 StateResult<std::optional<std::string>> StateFolder::read(const char* name,
                                                           std::size_t bytes_max) const {
   // O_NONBLOCK: opening a FIFO must not wait for its writer.
-  Descriptor opened(::openat(folder_, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (opened.get() < 0 && errno == ENOENT) return std::optional<std::string>();
-  if (opened.get() < 0 && errno == ELOOP) {
+  Descriptor opened(
+      ::openat(folder_.number(), name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!opened && errno == ENOENT) return std::optional<std::string>();
+  if (!opened && errno == ELOOP) {
     return StateFailure{Kind::kCorrupt, file(name) + " is a symbolic link, which is not followed"};
   }
-  if (opened.get() < 0) return failed("cannot open " + file(name), errno);
+  if (!opened) return failed("cannot open " + file(name), errno);
   struct stat info {};
-  if (::fstat(opened.get(), &info) != 0) return failed(file(name), errno);
+  if (::fstat(opened.number(), &info) != 0) return failed(file(name), errno);
   if (const auto good = check_file(file(name), info); !good) return good.error();
   std::string content(bytes_max + 1, '\0');  // One more, so that the caller sees "too large".
   std::size_t size = 0;
   while (size < content.size()) {
-    const ssize_t got = ::read(opened.get(), content.data() + size, content.size() - size);
+    const ssize_t got = ::read(opened.number(), content.data() + size, content.size() - size);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return failed("cannot read " + file(name), errno);
     if (got == 0) break;
@@ -204,18 +163,11 @@ StateResult<std::optional<std::string>> StateFolder::read(const char* name,
 }
 
 StateResult<void> StateFolder::write(const char* name, ByteView content) {
-  const std::string temporary = std::string(name) + kTemporarySuffix;
-  const int error = write_new_file(folder_, temporary.c_str(), content);
-  if (error != 0) {
-    return failed("cannot write " + file(name) + " (what was there before is unchanged)", error);
-  }
-  if (::renameat(folder_, temporary.c_str(), folder_, name) != 0) {
-    const int reason = errno;
-    ::unlinkat(folder_, temporary.c_str(), 0);
-    return failed("cannot replace " + file(name), reason);
-  }
-  if (::fsync(folder_) != 0) return failed("cannot sync " + path_, errno);
-  return {};
+  const auto done =
+      replace_file({folder_.number(), name, std::string(name) + kTemporarySuffix}, content);
+  if (done) return {};
+  return failed("cannot write " + file(name) + " (what was there before is unchanged)",
+                done.error().value());
 }
 
 StateResult<std::optional<IdentityKey>> StateFolder::load_key() const {
@@ -237,7 +189,7 @@ StateResult<std::optional<IdentityKey>> StateFolder::load_key() const {
 
 StateResult<void> StateFolder::store_key(const IdentityKey& key) {
   struct stat info {};
-  const bool is_free = ::fstatat(folder_, kKeyName, &info, AT_SYMLINK_NOFOLLOW) != 0;
+  const bool is_free = ::fstatat(folder_.number(), kKeyName, &info, AT_SYMLINK_NOFOLLOW) != 0;
   if (!is_free) return StateFailure{Kind::kCorrupt, file(kKeyName) + " is already there"};
   return write(kKeyName, key.seed());
 }

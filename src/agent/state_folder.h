@@ -7,6 +7,7 @@
 
 #include "agent/state.h"
 #include "base/crypto.h"
+#include "base/descriptor.h"
 
 namespace openp2p::agent {
 
@@ -25,7 +26,6 @@ class StateFolder {
   /// Makes the folder where it is missing. Fails where another agent holds the lock, and names its
   /// process; where another user owns the folder.
   static StateResult<std::unique_ptr<StateFolder>> open(const std::string& path);
-  ~StateFolder();
   StateFolder(const StateFolder&) = delete;
   StateFolder& operator=(const StateFolder&) = delete;
 
@@ -45,14 +45,13 @@ class StateFolder {
   static std::string socket_path(const std::string& folder) { return folder + "/agent.sock"; }
 
  private:
-  StateFolder(std::string path, int folder, int lock);
+  StateFolder(std::string path, Descriptor folder, Descriptor lock);
   StateResult<std::optional<std::string>> read(const char* name, std::size_t bytes_max) const;
   StateResult<void> write(const char* name, ByteView content);
 
   std::string path_;
-  int folder_;  ///< Owned: every file is opened relative to it, so that renaming the path changes
-                ///< nothing.
-  int lock_;    ///< Owned.
+  Descriptor folder_;  ///< Files are opened relative to it: renaming the path changes nothing.
+  Descriptor lock_;
 };
 
 }  // namespace openp2p::agent

@@ -2,8 +2,8 @@
 
 #include <string>
 
+#include "base/descriptor.h"
 #include "base/result.h"
-#include "net/descriptor.h"
 
 /// Unix sockets for the local API. Both ends check the other's user: the server whom it serves, the
 /// client whom it gives its requests to.

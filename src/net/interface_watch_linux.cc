@@ -8,8 +8,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "net/clock.h"
-#include "net/descriptor.h"
 #include "net/interfaces.h"
 #include "net/readiness.h"
 #include "net/timer.h"

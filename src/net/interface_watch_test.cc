@@ -10,7 +10,7 @@
 #include <cstring>
 #include <functional>
 
-#include "net/descriptor.h"
+#include "base/descriptor.h"
 #include "net/test_loop.h"
 
 namespace openp2p::net {

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "net/clock.h"
-#include "net/descriptor.h"
 #include "net/light_timer.h"
 #include "net/readiness.h"
 #include "net/socket_address.h"

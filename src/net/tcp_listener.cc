@@ -9,8 +9,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "net/clock.h"
-#include "net/descriptor.h"
 #include "net/light_timer.h"
 #include "net/readiness.h"
 #include "net/socket_address.h"

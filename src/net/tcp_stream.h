@@ -2,8 +2,8 @@
 
 #include <memory>
 
+#include "base/descriptor.h"
 #include "forward/local_stream.h"
-#include "net/descriptor.h"
 #include "net/io_context.h"
 
 namespace openp2p::net {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "net/descriptor.h"
+#include "base/descriptor.h"
 #include "net/light_timer.h"
 #include "net/socket_address.h"
 #include "net/tcp_dialer.h"

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/descriptor.h"
 #include "net/clock.h"
-#include "net/descriptor.h"
 #include "net/readiness.h"
 #include "net/timer.h"
 

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/file_replace.h"
 #include "wire/join_token.h"
 
 namespace openp2p::server {
@@ -28,50 +29,21 @@ DataFailure failed(const std::string& what, int error) {
   return {text};
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return number_; }
-  int release() { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
-
-/// 0 or the error number. What was there under that name, left by a killed process, is replaced.
-int write_new(int folder, const std::string& name, ByteView content) {
-  ::unlinkat(folder, name.c_str(), 0);
-  Descriptor file(
-      ::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (file.get() < 0) return errno;
-  while (!content.empty()) {
-    const ssize_t size = ::write(file.get(), content.data(), content.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return errno;
-    content = content.subspan(static_cast<std::size_t>(size));
-  }
-  return ::fsync(file.get()) == 0 ? 0 : errno;
-}
-
 /// nullopt: there is none. Symbolic links are not followed.
 DataResult<std::optional<std::string>> read_file(int folder, const std::filesystem::path& path) {
   const std::string name = path.filename().string();
   Descriptor file(::openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (file.get() < 0 && errno == ENOENT) return std::optional<std::string>();
-  if (file.get() < 0) return failed("cannot open " + path.string(), errno);
+  if (!file && errno == ENOENT) return std::optional<std::string>();
+  if (!file) return failed("cannot open " + path.string(), errno);
   std::array<char, kFileBytesMax> buffer;
-  const ssize_t size = ::read(file.get(), buffer.data(), buffer.size());
+  const ssize_t size = ::read(file.number(), buffer.data(), buffer.size());
   if (size < 0) return failed("cannot read " + path.string(), errno);
   return std::optional(std::string(buffer.data(), static_cast<std::size_t>(size)));
 }
 
-std::string temporary_name(const char* name) {
-  return std::string(name) + ".new." + std::to_string(::getpid());
+/// Commands run beside the server: each process has a temporary name of its own.
+FilePlace place(int folder, const char* name) {
+  return {folder, name, std::string(name) + ".new." + std::to_string(::getpid())};
 }
 
 }  // namespace
@@ -84,13 +56,8 @@ std::filesystem::path default_data_path() {
   return std::filesystem::path(home != nullptr ? home : ".") / ".local/share/openp2p-server";
 }
 
-DataFolder::DataFolder(std::filesystem::path path, int folder)
-    : path_(std::move(path)), folder_(folder) {}
-
-DataFolder::~DataFolder() {
-  if (lock_ >= 0) ::close(lock_);
-  ::close(folder_);
-}
+DataFolder::DataFolder(std::filesystem::path path, Descriptor folder)
+    : path_(std::move(path)), folder_(std::move(folder)) {}
 
 DataResult<std::unique_ptr<DataFolder>> DataFolder::open(const std::filesystem::path& path) {
   std::error_code error;
@@ -99,36 +66,37 @@ DataResult<std::unique_ptr<DataFolder>> DataFolder::open(const std::filesystem::
     return failed("cannot make the folder " + path.string(), errno);
   }
   Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0) return failed("cannot open the folder " + path.string(), errno);
+  if (!folder) return failed("cannot open the folder " + path.string(), errno);
   struct stat info {};
-  if (::fstat(folder.get(), &info) != 0) return failed(path.string(), errno);
+  if (::fstat(folder.number(), &info) != 0) return failed(path.string(), errno);
   if (info.st_uid != ::geteuid()) {
     return DataFailure{"the folder " + path.string() + " belongs to user " +
                        std::to_string(info.st_uid) + " and this program runs as user " +
                        std::to_string(::geteuid()) + ". Run it as the folder's owner, or choose " +
                        "another with --data"};
   }
-  if ((info.st_mode & 077) != 0 && ::fchmod(folder.get(), 0700) != 0) {
+  if ((info.st_mode & 077) != 0 && ::fchmod(folder.number(), 0700) != 0) {
     return failed("cannot make " + path.string() + " private", errno);
   }
-  return std::unique_ptr<DataFolder>(new DataFolder(path, folder.release()));
+  return std::unique_ptr<DataFolder>(new DataFolder(path, std::move(folder)));
 }
 
 DataResult<void> DataFolder::lock() {
   const std::string where = (path_ / kLockName).string();
-  Descriptor file(::openat(folder_, kLockName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (file.get() < 0) return failed("cannot open " + where, errno);
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+  Descriptor file(
+      ::openat(folder_.number(), kLockName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return failed("cannot open " + where, errno);
+  if (::flock(file.number(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return failed("cannot lock " + where, errno);
     return DataFailure{"another openp2p-server runs with " + path_.string() +
                        ". Stop it first, or give this one another folder with --data"};
   }
-  lock_ = file.release();
+  lock_ = std::move(file);
   return {};
 }
 
 DataResult<std::optional<IdentityKey>> DataFolder::load_key() const {
-  auto content = read_file(folder_, path_ / kKeyName);
+  auto content = read_file(folder_.number(), path_ / kKeyName);
   if (!content) return content.error();
   if (!*content) return std::optional<IdentityKey>();
   if ((*content)->size() != IdentityKey::kSeedSize) {
@@ -148,14 +116,11 @@ DataResult<IdentityKey> DataFolder::key(SecretSource& secrets) {
   if (!loaded) return loaded.error();
   if (*loaded) return std::move(**loaded);
   const IdentityKey made = IdentityKey::generate(secrets);
-  const std::string temporary = temporary_name(kKeyName);
-  int error = write_new(folder_, temporary, made.seed());
-  // A link, not a rename: it never replaces a key that another process made meanwhile.
-  if (error == 0 && ::linkat(folder_, temporary.c_str(), folder_, kKeyName, 0) != 0) error = errno;
-  ::unlinkat(folder_, temporary.c_str(), 0);
-  if (error != 0 && error != EEXIST)
-    return failed("cannot store the key in " + path_.string(), error);
-  if (::fsync(folder_) != 0) return failed("cannot store the key in " + path_.string(), errno);
+  const auto stored = create_file(place(folder_.number(), kKeyName), made.seed());
+  // Another process may have made one meanwhile: then that is the key.
+  if (!stored && stored.error() != std::errc::file_exists) {
+    return failed("cannot store the key in " + path_.string(), stored.error().value());
+  }
   loaded = load_key();
   if (!loaded) return loaded.error();
   if (!*loaded) return DataFailure{"the key in " + path_.string() + " vanished"};
@@ -165,20 +130,14 @@ DataResult<IdentityKey> DataFolder::key(SecretSource& secrets) {
 DataResult<void> DataFolder::save_addresses(const std::vector<std::string>& addresses) {
   std::string text;
   for (const std::string& address : addresses) text += address + "\n";
-  const std::string temporary = temporary_name(kAddressesName);
-  int error = write_new(folder_, temporary, as_bytes(text));
-  if (error == 0 && ::renameat(folder_, temporary.c_str(), folder_, kAddressesName) != 0) {
-    error = errno;
-  }
-  if (error == 0 && ::fsync(folder_) != 0) error = errno;
-  if (error == 0) return {};
-  ::unlinkat(folder_, temporary.c_str(), 0);
-  return failed("cannot write " + (path_ / kAddressesName).string(), error);
+  const auto stored = replace_file(place(folder_.number(), kAddressesName), as_bytes(text));
+  if (stored) return {};
+  return failed("cannot write " + (path_ / kAddressesName).string(), stored.error().value());
 }
 
 std::vector<std::string> DataFolder::load_addresses() const {
   std::vector<std::string> addresses;
-  const auto content = read_file(folder_, path_ / kAddressesName);
+  const auto content = read_file(folder_.number(), path_ / kAddressesName);
   if (!content || !*content) return addresses;
   std::istringstream lines(**content);
   for (std::string line; std::getline(lines, line);) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/crypto.h"
+#include "base/descriptor.h"
 
 namespace openp2p::server {
 
@@ -36,7 +37,6 @@ class DataFolder {
  public:
   /// Makes the folder where it is missing.
   static DataResult<std::unique_ptr<DataFolder>> open(const std::filesystem::path& path);
-  ~DataFolder();
   DataFolder(const DataFolder&) = delete;
   DataFolder& operator=(const DataFolder&) = delete;
 
@@ -55,12 +55,12 @@ class DataFolder {
   std::filesystem::path socket() const { return path_ / "server.sock"; }
 
  private:
-  DataFolder(std::filesystem::path path, int folder);
+  DataFolder(std::filesystem::path path, Descriptor folder);
   DataResult<std::optional<IdentityKey>> load_key() const;
 
   std::filesystem::path path_;
-  int folder_;     ///< Owned: files are opened relative to it.
-  int lock_ = -1;  ///< Owned.
+  Descriptor folder_;  ///< Files are opened relative to it.
+  Descriptor lock_;
 };
 
 }  // namespace openp2p::server

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-namespace openp2p::net {
+namespace openp2p {
 
 /// Owns a file descriptor.
 class Descriptor {
@@ -32,4 +32,4 @@ class Descriptor {
   int number_ = -1;
 };
 
-}  // namespace openp2p::net
+}  // namespace openp2p
