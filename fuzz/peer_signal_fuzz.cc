@@ -24,7 +24,7 @@ Bytes sign(ByteView body, const IdentityKey& key) {
 }
 
 bool is_same(const path::Candidate& a, const path::Candidate& b) {
-  return a.type == b.type && a.address == b.address;
+  return a.type == b.type && a.address == b.address && a.transport == b.transport;
 }
 
 void check_same(const PeerSignal& a, const PeerSignal& b) {
@@ -32,6 +32,8 @@ void check_same(const PeerSignal& a, const PeerSignal& b) {
   CHECK(a.agreement_key == b.agreement_key && a.tag == b.tag);
   CHECK(a.reason == b.reason || a.reason.size() > kReasonBytesMax);  // Cut again.
   CHECK(a.incarnation == b.incarnation && a.sequence == b.sequence);
+  CHECK(a.server_rtt == b.server_rtt && a.round == b.round);
+  CHECK(a.profile == b.profile || a.kind == PeerSignal::Kind::kRefusal);
   CHECK(std::ranges::equal(a.candidates, b.candidates, is_same));
 }
 

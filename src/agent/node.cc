@@ -29,6 +29,7 @@ session::Endpoint::Options endpoint_options(const Node::Options& options) {
   endpoint.seed = options.seed;
   endpoint.log = options.log;
   endpoint.wake = options.wake;
+  endpoint.sockets = options.sockets;
   return endpoint;
 }
 
@@ -186,7 +187,7 @@ void Node::on_node_removed(const NodeId& id) {
   peers_.erase(found);
 }
 
-void Node::on_signal(const NodeId& from, ByteView body) {
+void Node::on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) {
   const auto found = peers_.find(from);
   if (found == peers_.end()) return;  // Not of this network: the server must not carry this.
   const auto signal = decode_signal(body, from, context_.identity.id());
@@ -195,7 +196,7 @@ void Node::on_signal(const NodeId& from, ByteView body) {
                        signal.error().message());
     return;
   }
-  found->second->on_signal(*signal);
+  found->second->on_signal(*signal, seen_at);
 }
 
 void Node::on_signal_failed(const NodeId& to, std::uint64_t, SignalFailure why) {
@@ -232,6 +233,12 @@ std::vector<path::Candidate> Node::local_candidates() const {
   candidates.push_back({path::CandidateType::kServerReflexive, *observed_, SocketId()});
   return candidates;
 }
+
+path::SideProfile Node::profile() const { return {}; }
+
+bool Node::refresh_profile() { return false; }
+
+Duration Node::server_rtt() const { return server_.rtt().value_or(Duration::zero()); }
 
 bool Node::is_needed(const PeerLink& peer) const { return forwards_.needs(peer); }
 

@@ -44,7 +44,8 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
     NodeMemory* memory = nullptr;
     Log log;
     std::uint64_t seed = 0;
-    std::function<void()> wake;  ///< As Endpoint::Options::wake.
+    std::function<void()> wake;             ///< As Endpoint::Options::wake.
+    path::SocketSource* sockets = nullptr;  ///< As Endpoint::Options::sockets.
     NodeId server;
     std::vector<std::string> server_addresses;
     Bytes join_secret;
@@ -87,7 +88,7 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   void on_refused(const Refusal& refusal) override;
   void on_node_changed(const NodeRecord& record) override;
   void on_node_removed(const NodeId& id) override;
-  void on_signal(const NodeId& from, ByteView body) override;
+  void on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) override;
   void on_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why) override;
   void on_server_lost() override;
   void on_observed(const Address& address) override;
@@ -95,6 +96,9 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   // PeerLinkHandler
   bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) override;
   std::vector<path::Candidate> local_candidates() const override;
+  path::SideProfile profile() const override;
+  bool refresh_profile() override;
+  Duration server_rtt() const override;
   void doubt_own_address() override { server_.ask_address(); }
   bool is_needed(const PeerLink& peer) const override;
   void on_peer_stream(PeerLink& peer, session::StreamId id) override;

@@ -15,6 +15,10 @@ constexpr Duration kRetryMax = 60s;
 constexpr std::size_t kSeenOffersMax = 64;  // The server may replay, but not end sessions with it.
 constexpr Duration kPathRecovery = 1s;      // Without a path: tell the peer our candidates anew ...
 constexpr Duration kPathPatience = 25s;     // ... and after this, give the session up.
+constexpr Duration kProfilePatience = 500ms;  // What is known of the NAT is then good enough.
+/// Both sides' signals meet the same servers, so their ways differ by less than this; and a check
+/// that comes later than it could is better than one that comes too early.
+constexpr Duration kGoMargin = 10ms;
 
 std::string close_text(const session::CloseReason& reason) {
   using Kind = session::CloseReason::Kind;
@@ -81,9 +85,45 @@ void PeerLink::start_attempt() {
   last_attempt_at_ = context_.now;
   attempt.deadline = context_.now + kAttemptPatience;
   state_ = State::kConnecting;
+  attempt.round = failures_;
   if (failures_ == 0) reason_ = "waiting for the peer's answer through the server";
-  send(PeerSignal::Kind::kOffer);
   handler_.doubt_own_address();
+  wait_for_profile();
+}
+
+/// The first signal of an attempt tells the newest port of a NAT that counts, so it waits for it.
+void PeerLink::wait_for_profile() {
+  if (!handler_.refresh_profile()) return send_first();
+  attempt_->profile_patience = context_.now + kProfilePatience;
+}
+
+void PeerLink::on_profile_fresh() {
+  if (attempt_ && attempt_->profile_patience) send_first();
+}
+
+void PeerLink::send_first() {
+  attempt_->profile_patience.reset();
+  if (attempt_->is_offerer) return send(PeerSignal::Kind::kOffer);
+  send(PeerSignal::Kind::kAnswer);
+  // The answer takes half of both sides' round trips to the server; then both can start.
+  const Duration way = (handler_.server_rtt() + attempt_->peer_server_rtt) / 2;
+  set_profiles(context_.now + way + kGoMargin);
+}
+
+/// Ports are searched at an address that the server has seen, whatever the peer says of itself.
+void PeerLink::take_profile(const PeerSignal& signal) {
+  attempt_->peer_profile = signal.profile;
+  if (signal.server_rtt > Duration::zero()) attempt_->peer_server_rtt = signal.server_rtt;
+  if (!peer_seen_at_ || !peer_seen_at_->ip.is_v4()) return;
+  attempt_->peer_profile.udp.external = peer_seen_at_->ip;
+  attempt_->peer_profile.tcp.external = peer_seen_at_->ip;
+}
+
+void PeerLink::set_profiles(TimePoint go_at) {
+  if (session_ == nullptr || session_->paths() == nullptr) return;
+  session_->paths()->set_profiles(handler_.profile(), attempt_->peer_profile, attempt_->round,
+                                  go_at, context_.now);
+  context_.endpoint->touch(*session_);
 }
 
 void PeerLink::send(PeerSignal::Kind kind) {
@@ -95,6 +135,9 @@ void PeerLink::send(PeerSignal::Kind kind) {
   if (attempt_->key) signal.agreement_key = attempt_->key->public_key();
   signal.tag = attempt_->local_tag;
   signal.candidates = handler_.local_candidates();
+  signal.profile = handler_.profile();
+  signal.server_rtt = handler_.server_rtt();
+  signal.round = attempt_->round;
   signal.incarnation = context_.incarnation;
   signal.sequence = ++attempt_->sequence;
   const Bytes body = encode_signal(signal, context_.identity);
@@ -105,7 +148,8 @@ void PeerLink::send(PeerSignal::Kind kind) {
   if (!is_sent) reason_ = "the server cannot be reached, so the peer cannot be called";
 }
 
-void PeerLink::on_signal(const PeerSignal& signal) {
+void PeerLink::on_signal(const PeerSignal& signal, std::optional<Address> seen_at) {
+  peer_seen_at_ = seen_at;
   switch (signal.kind) {
     case PeerSignal::Kind::kOffer:
       return on_offer(signal);
@@ -121,7 +165,8 @@ void PeerLink::on_signal(const PeerSignal& signal) {
 
 void PeerLink::on_offer(const PeerSignal& signal) {
   if (attempt_ && signal.attempt == attempt_->id) {  // Sent again: the answer was lost.
-    if (!attempt_->is_offerer && attempt_->key) send(PeerSignal::Kind::kAnswer);
+    const bool was_answered = attempt_->key && !attempt_->profile_patience;
+    if (!attempt_->is_offerer && was_answered) send(PeerSignal::Kind::kAnswer);
     return;
   }
   if (std::ranges::find(seen_offers_, signal.attempt) != seen_offers_.end()) return;
@@ -139,11 +184,12 @@ void PeerLink::on_offer(const PeerSignal& signal) {
   attempt.local_tag = context_.endpoint->new_tag();
   attempt.peer_sequence = signal.sequence;
   attempt.deadline = context_.now + kAttemptPatience;
+  attempt.round = signal.round;
   retry_at_.reset();
   state_ = State::kConnecting;
   reason_ = std::move(reason);
   if (!meet(signal, path::IceRole::kControlled)) return;
-  send(PeerSignal::Kind::kAnswer);
+  wait_for_profile();
 }
 
 /// The peer goes on with an attempt that this node knows nothing of, since it restarted: told so,
@@ -166,7 +212,7 @@ void PeerLink::on_answer(const PeerSignal& signal) {
   attempt_->peer_sequence = signal.sequence;
   attempt_->resend_at.reset();
   if (failures_ == 0) reason_ = "looking for a path to the peer";
-  meet(signal, path::IceRole::kControlling);
+  if (meet(signal, path::IceRole::kControlling)) set_profiles(context_.now + kGoMargin);
 }
 
 void PeerLink::on_candidates(const PeerSignal& signal) {
@@ -174,7 +220,9 @@ void PeerLink::on_candidates(const PeerSignal& signal) {
   if (session_ == nullptr) return;
   if (signal.sequence <= attempt_->peer_sequence) return;  // Late, or replayed by the server.
   attempt_->peer_sequence = signal.sequence;
+  take_profile(signal);
   add_remotes(signal.candidates);
+  if (!attempt_->profile_patience) set_profiles(context_.now + kGoMargin);
 }
 
 /// Both keys are known: the session starts to look for a path.
@@ -195,6 +243,7 @@ bool PeerLink::meet(const PeerSignal& signal, path::IceRole role) {
                                        is_offerer ? record_.id : self);
   if (is_offerer)
     meeting.rtt_hint = std::clamp<Duration>(context_.now - attempt_->offered_at, 10ms, 500ms);
+  take_profile(signal);
   session_ = &context_.endpoint->meet(meeting, *this, context_.now);
   add_remotes(signal.candidates);
   return true;
@@ -221,18 +270,19 @@ void PeerLink::on_signal_failed(SignalFailure why) {
 }
 
 void PeerLink::on_server_connected() {
-  if (attempt_ && attempt_->is_offerer && session_ == nullptr) send(PeerSignal::Kind::kOffer);
+  if (attempt_ && attempt_->is_offerer && session_ == nullptr) send_first();
   if (path_lost_at_ && attempt_) send(PeerSignal::Kind::kCandidates);
 }
 
 void PeerLink::on_network_changed() {
   // The peer knows an attempt once it was offered, since the server keeps the order.
-  const bool is_offered = attempt_ && attempt_->is_offerer;
+  const bool is_offered = attempt_ && attempt_->is_offerer && !attempt_->profile_patience;
   if (is_offered || session_ != nullptr) send(PeerSignal::Kind::kCandidates);
 }
 
 void PeerLink::on_timeout() {
   const TimePoint now = context_.now;
+  if (attempt_ && attempt_->profile_patience && now >= *attempt_->profile_patience) send_first();
   if (attempt_ && attempt_->resend_at && now >= *attempt_->resend_at)
     send(PeerSignal::Kind::kOffer);
   if (attempt_ && state_ == State::kConnecting && now >= attempt_->deadline) {
@@ -261,7 +311,7 @@ void PeerLink::on_timeout() {
 std::optional<TimePoint> PeerLink::next_timeout() const {
   std::optional<TimePoint> next = retry_at_;
   if (attempt_ && state_ == State::kConnecting) next = earlier(next, attempt_->deadline);
-  if (attempt_) next = earlier(next, attempt_->resend_at);
+  if (attempt_) next = earlier(next, earlier(attempt_->resend_at, attempt_->profile_patience));
   if (path_lost_at_) {
     next = earlier(next, *path_lost_at_ + (has_recovery_signal_ ? kPathPatience : kPathRecovery));
   }

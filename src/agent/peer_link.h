@@ -29,6 +29,12 @@ class PeerLinkHandler {
   virtual ~PeerLinkHandler() = default;
   virtual bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) = 0;
   virtual std::vector<path::Candidate> local_candidates() const = 0;
+  /// What this node knows of the NATs in front of it.
+  virtual path::SideProfile profile() const = 0;
+  /// Where a NAT counts its ports up, what is known of the newest one is soon wrong. True: it is
+  /// being asked for, and on_profile_fresh() will come. False: there is nothing to wait for.
+  virtual bool refresh_profile() = 0;
+  virtual Duration server_rtt() const = 0;  ///< Zero: not known.
   /// Paths fail when a router gets another address, which only the server sees: asks it. What it
   /// answers comes as on_network_changed().
   virtual void doubt_own_address() = 0;
@@ -62,7 +68,9 @@ class PeerLink final : public session::SessionHandler {
   /// Why there is no session, or what is being done about it.
   const std::string& reason() const { return reason_; }
 
-  void on_signal(const PeerSignal& signal);
+  /// `seen_at`: where the server sees the peer.
+  void on_signal(const PeerSignal& signal, std::optional<Address> seen_at);
+  void on_profile_fresh();  ///< After PeerLinkHandler::refresh_profile().
   void on_signal_failed(SignalFailure why);
   void on_server_connected();  ///< Signals can go out now.
   void on_network_changed();   ///< This node's candidates may have changed.
@@ -101,9 +109,18 @@ class PeerLink final : public session::SessionHandler {
     TimePoint offered_at;             ///< Of the last (re)sent offer: measures the round trip.
     TimePoint deadline;               ///< No session by then: the attempt failed.
     std::optional<TimePoint> resend_at;
+    unsigned round = 0;  ///< Of both sides: what was tried before is varied.
+    path::SideProfile peer_profile;
+    Duration peer_server_rtt = Duration::zero();
+    /// The first signal waits until then for a fresh profile.
+    std::optional<TimePoint> profile_patience;
   };
 
   void start_attempt();
+  void send_first();
+  void wait_for_profile();
+  void take_profile(const PeerSignal& signal);
+  void set_profiles(TimePoint go_at);
   void send(PeerSignal::Kind kind);
   void on_offer(const PeerSignal& signal);
   void on_answer(const PeerSignal& signal);
@@ -131,6 +148,7 @@ class PeerLink final : public session::SessionHandler {
   unsigned failures_ = 0;
   std::optional<TimePoint> last_attempt_at_;
   std::deque<AttemptId> seen_offers_;
+  std::optional<Address> peer_seen_at_;  ///< By the server, when it carried the last signal.
 
   struct Use {
     forward::StreamUser* user = nullptr;

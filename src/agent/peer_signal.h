@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "path/candidate.h"
 #include "path/finder_tag.h"
+#include "path/method.h"
 
 /// What two nodes tell each other through the server before they have a session (proto/peer.proto).
 /// Signed with the sender's identity key: the server can delay or drop, but not read keys from,
@@ -34,6 +35,10 @@ struct PeerSignal {
   AgreementKey::PublicKey agreement_key{};  ///< Offer and answer.
   path::FinderTag tag;                      ///< Offer and answer.
   std::vector<path::Candidate> candidates;
+  path::SideProfile profile;  ///< All but refusals: what the sender knows of its NATs.
+  /// The sender's round-trip time to the server; zero: not known.
+  Duration server_rtt = Duration::zero();
+  unsigned round = 0;  ///< Offer: how many attempts failed before this one.
   std::string reason;  ///< Refusal; printable().
   std::uint64_t incarnation = 0;
   std::uint64_t sequence = 0;

@@ -10,6 +10,7 @@
 namespace openp2p::agent {
 namespace {
 
+using namespace std::chrono_literals;
 using path::Candidate;
 using path::CandidateType;
 
@@ -17,6 +18,23 @@ const Party kAlice(1), kBob(2), kEve(3);
 
 Candidate candidate(CandidateType type, const char* address) {
   return {type, Address::parse(address).value(), SocketId()};
+}
+
+path::SideProfile any_profile() {
+  path::SideProfile profile;
+  profile.udp.mapping = nat::Dependence::kAddressAndPortDependent;
+  profile.udp.filtering = nat::Dependence::kAddressDependent;
+  profile.udp.allocation = nat::PortAllocation::kSequential;
+  profile.udp.external = IpAddress::v4(203, 0, 113, 7);
+  profile.udp.last_port = 65'535;
+  profile.udp.step = -2;
+  profile.udp.is_spoilt_by_unsolicited = true;
+  profile.tcp.allocation = nat::PortAllocation::kBlocks;
+  profile.tcp.block = {2048, 3071};
+  profile.tcp.is_translated = false;
+  profile.tcp.is_blocked = true;
+  profile.methods = path::MethodSet::all().without(path::Method::kBirthday);
+  return profile;
 }
 
 PeerSignal offer() {
@@ -62,6 +80,10 @@ TEST(PeerSignal, EveryKindComesBackAsItWas) {
     PeerSignal sent = offer();
     sent.kind = kind;
     sent.reason = kind == PeerSignal::Kind::kRefusal ? "busy" : "";
+    if (kind != PeerSignal::Kind::kRefusal) sent.profile = any_profile();
+    sent.candidates[1].transport = path::Transport::kTcp;
+    sent.server_rtt = 31ms;
+    sent.round = 3;
 
     const auto got = decode_at_bob(encode_signal(sent, kAlice.key()));
 
@@ -75,12 +97,38 @@ TEST(PeerSignal, EveryKindComesBackAsItWas) {
     EXPECT_EQ(got->reason, sent.reason);
     EXPECT_EQ(got->incarnation, 7U);
     EXPECT_EQ(got->sequence, 8U);
+    EXPECT_EQ(got->profile, sent.profile);
+    EXPECT_EQ(got->server_rtt, sent.server_rtt);
+    EXPECT_EQ(got->round, 3U);
     ASSERT_EQ(got->candidates.size(), 3U);
     for (std::size_t i = 0; i < 3; ++i) {
       EXPECT_EQ(got->candidates[i].type, sent.candidates[i].type);
+      EXPECT_EQ(got->candidates[i].transport, sent.candidates[i].transport);
       EXPECT_EQ(got->candidates[i].address, sent.candidates[i].address);
     }
   }
+}
+
+TEST(PeerSignal, NonsenseAboutNatsIsReadAsUnknown) {
+  peer::SignalBody body = body_of(offer());
+  peer::NatProfile& udp = *body.mutable_udp();
+  udp.set_external_ip(std::string(16, 'x'));
+  udp.set_last_port(70'000);
+  udp.set_step(1 << 30);
+  udp.set_block_first(3000);
+  udp.set_block_last(2000);
+  body.set_server_rtt_us(4'000'000'000);
+  body.set_round(4'000'000'000);
+
+  const auto got = decode_at_bob(sign_body(body, kAlice.key()));
+
+  ASSERT_TRUE(got) << got.error().message();
+  EXPECT_TRUE(got->profile.udp.external.is_unspecified());
+  EXPECT_EQ(got->profile.udp.last_port, 0);
+  EXPECT_EQ(got->profile.udp.step, 1'024);
+  EXPECT_EQ(got->profile.udp.block.size(), 0U);
+  EXPECT_EQ(got->server_rtt, 2s);
+  EXPECT_EQ(got->round, 1'000'000U);
 }
 
 TEST(PeerSignal, OnlyItsSenderCanHaveSignedIt) {

@@ -310,7 +310,9 @@ void ServerLink::on_message(ByteView bytes) {
     }
     case Kind::kSignal: {
       const auto from = NodeId::from_bytes(as_bytes(message.signal().node()));
-      if (from) handler_.on_signal(*from, as_bytes(message.signal().body()));
+      if (!from) return;
+      handler_.on_signal(*from, as_bytes(message.signal().body()),
+                         Address::parse(message.signal().sender_address()));
       return;
     }
     case Kind::kSignalFailed: {

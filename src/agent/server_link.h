@@ -51,7 +51,8 @@ class ServerLinkHandler {
   virtual void on_refused(const Refusal& refusal) = 0;
   virtual void on_node_changed(const NodeRecord& node) = 0;
   virtual void on_node_removed(const NodeId& id) = 0;
-  virtual void on_signal(const NodeId& from, ByteView body) = 0;
+  /// `seen_at`: where the server sees the sender.
+  virtual void on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) = 0;
   virtual void on_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why) = 0;
   virtual void on_server_lost() = 0;
   /// This node's address as the server sees it now.

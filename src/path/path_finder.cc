@@ -88,6 +88,12 @@ void PathFinder::Impl::add_proven(const Path& path, TimePoint now) {
 
 void PathFinder::Impl::remove_socket(SocketId socket, TimePoint now) {
   const bool was_selected = selected_ != nullptr && selected_->path().socket == socket;
+void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile& peer, unsigned,
+                                    TimePoint, TimePoint) {
+  local_profile_ = local;
+  peer_profile_ = peer;
+}
+
   if (was_selected) {
     select(nullptr, now);
     previous_.reset();  // Nothing can be sent there any more.
@@ -227,6 +233,10 @@ void PathFinder::add_local(const Candidate& candidate, TimePoint now) {
 }
 void PathFinder::remove_socket(SocketId socket, TimePoint now) {
   impl_->remove_socket(socket, now);
+void PathFinder::set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
+                              TimePoint go_at, TimePoint now) {
+  impl_->set_profiles(local, peer, round, go_at, now);
+}
 }
 void PathFinder::add_remote(const Candidate& candidate, TimePoint now) {
   impl_->add_remote(candidate, now);

@@ -97,6 +97,18 @@ class PathFinder {
   /// A path that is known to work because an authentic packet came over it (the address that a QUIC
   /// handshake used). It becomes valid and, if nothing is selected, selected.
   void add_proven(const Path& path, TimePoint now);
+  /// What both sides know of their NATs; again when more is known. `round` counts the attempts of
+  /// the two since they last had a path: what failed is varied. Both sides begin at `go_at`, which
+  /// is the same moment as far as signalling can tell; before it, only what cannot spoil the peer's
+  /// NAT is sent to its reflexive addresses.
+  void set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
+                    TimePoint go_at, TimePoint now);
+
+  /// A TCP connection of this session is up; `path.socket` is it. It is closed by remove_socket().
+  void add_connection(const Path& path, const Address& local, TimePoint now);
+  /// True for an authentic check of the peer's that was not seen before: whoever sent it is the
+  /// peer, by whatever way it came.
+  bool is_proof(const nat::StunMessage& message, ByteView raw) const;
 
   /// A STUN message addressed to this finder (by username or transaction id). `raw` is the datagram
   /// that it was parsed from, for MESSAGE-INTEGRITY. Foreign or forged ones are ignored and

@@ -24,6 +24,10 @@ class PathFinder::Impl {
   void remove_socket(SocketId socket, TimePoint now);
   void add_remote(const Candidate& candidate, TimePoint now);
   void add_proven(const Path& path, TimePoint now);
+  void set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
+                    TimePoint go_at, TimePoint now);
+  void add_connection(const Path& path, const Address& local, TimePoint now);
+  bool is_proof(const nat::StunMessage& message, ByteView raw) const;
   void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
   void on_authentic(const Path& from, TimePoint now);
   void on_sent(TimePoint now);
@@ -94,6 +98,8 @@ class PathFinder::Impl {
   void share_consent_wakeup(TimePoint now);
 
   PathFinderConfig config_;
+  SideProfile local_profile_;
+  SideProfile peer_profile_;
   Random random_;
   Log log_;
   Counters counters_;

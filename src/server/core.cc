@@ -271,7 +271,8 @@ void Core::on_signal(Client& client, const SignalRequest& request) {
   if (target == nullptr) return fail(SignalFailure::kOffline);
   if (target->queued_bytes() > Client::kSignalQueuedBytesMax) return fail(SignalFailure::kTooMany);
   ++counters_.signals;
-  target->send(encode_signal(client.node(), request.number, request.body));
+  target->send(
+      encode_signal(client.node(), request.number, request.body, client.observed_address()));
 }
 
 void Core::on_rename(Client& client, const Rename& rename) {

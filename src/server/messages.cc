@@ -103,12 +103,14 @@ Bytes encode_refused(const Refusal& refusal) {
   return serialized(message);
 }
 
-Bytes encode_signal(const NodeId& from, std::uint64_t number, ByteView body) {
+Bytes encode_signal(const NodeId& from, std::uint64_t number, ByteView body,
+                    std::string_view sender_address) {
   control::ServerMessage message;
   control::Signal& out = *message.mutable_signal();
   out.set_node(to_string(from.key));
   out.set_number(number);
   out.set_body(to_string(body));
+  out.set_sender_address(std::string(sender_address));
   return serialized(message);
 }
 

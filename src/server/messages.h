@@ -88,7 +88,8 @@ enum class SignalFailure { kNoSuchNode = 1, kOffline, kTooMany };
 
 Bytes encode_welcome(const Welcome& welcome);
 Bytes encode_refused(const Refusal& refusal);
-Bytes encode_signal(const NodeId& from, std::uint64_t number, ByteView body);
+Bytes encode_signal(const NodeId& from, std::uint64_t number, ByteView body,
+                    std::string_view sender_address);
 Bytes encode_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why);
 Bytes encode_node_changed(const NodeView& node);
 Bytes encode_node_removed(const NodeId& id);

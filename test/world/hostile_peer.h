@@ -140,9 +140,9 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
   void on_refused(const agent::Refusal&) override {}
   void on_node_changed(const agent::NodeRecord& record) override { meet(record); }
   void on_node_removed(const NodeId&) override {}
-  void on_signal(const NodeId& from, ByteView body) override {
+  void on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) override {
     const auto signal = agent::decode_signal(body, from, identity_.id());
-    if (signal && peer_ && peer_->record().id == from) peer_->on_signal(*signal);
+    if (signal && peer_ && peer_->record().id == from) peer_->on_signal(*signal, seen_at);
   }
   void on_signal_failed(const NodeId&, std::uint64_t, agent::SignalFailure) override {}
   void on_server_lost() override {}
@@ -156,6 +156,9 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
     return {{path::CandidateType::kHost, {*host_.address(sim::Family::kV4), local_.port}, {}},
             {path::CandidateType::kServerReflexive, observed_, {}}};
   }
+  path::SideProfile profile() const override { return {}; }
+  bool refresh_profile() override { return false; }
+  Duration server_rtt() const override { return Duration::zero(); }
   void doubt_own_address() override {}
   bool is_needed(const agent::PeerLink&) const override { return true; }
   void on_peer_stream(agent::PeerLink&, session::StreamId) override {}
