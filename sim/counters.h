@@ -15,7 +15,7 @@ enum class DropReason {
   kDown,         ///< A link that is switched off, also while the packet was on it.
   kBlackhole,    ///< A link that swallows everything without a sign.
   kNoRoute,      ///< No network on the way knows the destination.
-  kHops,         ///< A routing loop (RFC 791's time to live).
+  kHops,         ///< Its hop limit ended: a low one, or a routing loop.
   kUnsolicited,  ///< A NAT or firewall lets it not in.
   kNoHairpin,  ///< Sent to the NAT's own external address from inside, which this NAT does not do.
   kNoPort,     ///< A NAT ran out of ports or of table entries.

@@ -2,10 +2,11 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "base/address.h"
 #include "base/bytes.h"
@@ -29,7 +30,8 @@ concept TakesDatagrams = requires(M& machine, SocketId socket, const Address& fr
   machine.on_datagram(socket, from, bytes, now);
 };
 /// A protocol machine that talks over UDP sockets. What poll_transmit() gives has the members
-/// `socket`, `to`, `bytes` and `segment_bytes`, and its bytes are in the buffer.
+/// `socket`, `to`, `bytes` and `segment_bytes`, and its bytes are in the buffer; `hop_limit` is
+/// optional.
 template <class M>
 concept Machine = (TakesBursts<M> || TakesDatagrams<M>)&&requires(M& machine, const M& same,
                                                                   MutableByteView out,
@@ -52,8 +54,9 @@ concept Machine = (TakesBursts<M> || TakesDatagrams<M>)&&requires(M& machine, co
 ///     endpoint.connect(...);
 ///     driver.poke();  // After every call that did not come through the driver.
 ///
-/// The driver closes its sockets when it ends, which must not be inside one of its own calls;
-/// machine and host outlive it.
+/// Sockets may be opened and closed at any time, also from inside the machine's calls. The driver
+/// closes the rest when it ends, which must not be inside one of its own calls; machine and host
+/// outlive it.
 template <Machine M>
 class Driver {
  public:
@@ -70,19 +73,29 @@ class Driver {
         out_(kBurstBytesMax) {}
   ~Driver() {
     host_.world().cancel(flush_);
-    for (UdpSocket* socket : sockets_) socket->close();
+    for (const auto& [id, socket] : sockets_) socket->close();
   }
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
 
   SocketId open(std::uint16_t port = 0, Family family = Family::kV4) {
     UdpSocket& socket = host_.open_udp(port, family);
-    sockets_.push_back(&socket);
+    sockets_[socket.id()] = &socket;
     socket.on_receive([this, id = socket.id()](const Address& from, ByteView datagram, TimePoint) {
       on_datagram(id, from, datagram);
     });
     return socket.id();
   }
+  /// What arrived and was not handed over yet is lost. Unknown and closed ones are ignored.
+  void close(SocketId id) {
+    const auto socket = sockets_.find(id);
+    if (socket == sockets_.end()) return;
+    socket->second->close();
+    sockets_.erase(socket);
+    if (burst_socket_ == id) burst_.clear();
+  }
+  bool is_open(SocketId id) const { return sockets_.contains(id); }
+  std::size_t open_sockets() const { return sockets_.size(); }
   UdpSocket& socket(SocketId id) { return host_.socket(id); }
   /// Called after every input, before the machine is polled: the application's turn.
   void on_input(std::function<void(TimePoint)> handler) { on_input_ = std::move(handler); }
@@ -96,6 +109,7 @@ class Driver {
                        burst_.size() % segment_bytes_ == 0 && datagram.size() <= segment_bytes_ &&
                        !datagram.empty() && burst_.size() + datagram.size() <= kBurstBytesMax;
     if (!joins) flush();
+    if (!is_open(socket)) return;  // Closed by what came before it.
     if (datagram.empty()) return hand_over(socket, from, datagram, 0);
     if (!joins) {
       burst_socket_ = socket;
@@ -154,12 +168,14 @@ class Driver {
     if (!transmit) return false;
     CHECK(transmit->bytes <= out_.size());
     UdpSocket& socket = host_.socket(transmit->socket);
+    std::uint8_t hop_limit = 0;
+    if constexpr (requires { transmit->hop_limit; }) hop_limit = transmit->hop_limit;
     ByteView left = ByteView(out_).first(transmit->bytes);
     const std::size_t segment =
         transmit->segment_bytes == 0 ? transmit->bytes : transmit->segment_bytes;
     while (!left.empty()) {
       const ByteView datagram = left.first(std::min(segment, left.size()));
-      if (socket.send(transmit->to, datagram) != SendStatus::kSent) ++unsendable_;
+      if (socket.send(transmit->to, datagram, hop_limit) != SendStatus::kSent) ++unsendable_;
       left = left.subspan(datagram.size());
     }
     return true;
@@ -168,7 +184,7 @@ class Driver {
   Host& host_;
   M& machine_;
   Timer timer_;
-  std::vector<UdpSocket*> sockets_;
+  std::map<SocketId, UdpSocket*> sockets_;
   std::function<void(TimePoint)> on_input_;
   Bytes out_;
   Bytes burst_;  // Datagrams that arrived at this instant, not yet handed over.

@@ -20,6 +20,7 @@ struct Transmit {
   Address to;
   std::size_t bytes = 0;
   std::size_t segment_bytes = 0;
+  std::uint8_t hop_limit = 0;
 };
 
 /// Sends what it is told to, a timer's tick every `period`, and remembers its inputs.
@@ -30,13 +31,15 @@ class Recorder {
     Address to;
     std::string text;
     std::size_t segment_bytes = 0;
+    std::uint8_t hop_limit = 0;
   };
 
-  void on_datagrams(SocketId, const Address& from, ByteView bytes, std::size_t segment_bytes,
+  void on_datagrams(SocketId socket, const Address& from, ByteView bytes, std::size_t segment_bytes,
                     TimePoint now) {
     inputs.push_back(std::string(as_text(bytes)) + "/" + std::to_string(segment_bytes));
     senders.push_back(from);
     times.push_back(now);
+    if (on_arrival) on_arrival(socket);
   }
   void on_timeout(TimePoint now) {
     ticks.push_back(now.time_since_epoch());
@@ -48,10 +51,12 @@ class Recorder {
     const Burst burst = std::move(outbox.front());
     outbox.pop_front();
     std::ranges::copy(as_bytes(burst.text), out.begin());
-    return Transmit{burst.socket, burst.to, burst.text.size(), burst.segment_bytes};
+    return Transmit{burst.socket, burst.to, burst.text.size(), burst.segment_bytes,
+                    burst.hop_limit};
   }
 
   std::deque<Burst> outbox;
+  std::function<void(SocketId)> on_arrival;
   std::optional<TimePoint> deadline;
   bool is_stuck = false;
   std::vector<std::string> inputs;
@@ -74,7 +79,7 @@ class Echo {
     const auto [socket, to, bytes] = std::move(queue_.front());
     queue_.pop_front();
     std::ranges::copy(bytes, out.begin());
-    return Transmit{socket, to, bytes.size(), bytes.size()};
+    return Transmit{socket, to, bytes.size(), bytes.size(), /*hop_limit=*/0};
   }
 
  private:
@@ -197,6 +202,35 @@ TEST_F(DriverTest, FreesItsPortsForTheNextRun) {
   EXPECT_THAT(machine_.inputs, ElementsAre("to the first/12"));
   EXPECT_THAT(restarted.inputs, ElementsAre("on the way/10"));
   EXPECT_TRUE(machine_.ticks.empty());
+}
+
+TEST_F(DriverTest, PassesHopLimitsOn) {
+  Driver driver(*host_, machine_);
+  const SocketId socket = driver.open();
+  machine_.outbox.push_back({socket, peer_.local(), "short", 0, /*hop_limit=*/2});
+  machine_.outbox.push_back({socket, peer_.local(), "far", 0});
+  driver.poke();
+  world_.run_for(1s);
+  EXPECT_THAT(inbox_.texts, ElementsAre("far"));
+}
+
+TEST_F(DriverTest, OpensAndClosesSocketsInsideTheMachinesCalls) {
+  Driver driver(*host_, machine_);
+  const SocketId first = driver.open();
+  const Address to = driver.socket(first).local();
+  machine_.on_arrival = [&](SocketId socket) {
+    driver.close(socket);
+    machine_.outbox.push_back({driver.open(), machine_.senders.back(), "from another", 0});
+  };
+  peer_.send(to, as_bytes("move on"));
+  peer_.send(to, as_bytes("not heard: closed"));
+  world_.run_for(1s);
+
+  EXPECT_THAT(machine_.inputs, ElementsAre("move on/7"));
+  EXPECT_THAT(inbox_.texts, ElementsAre("from another"));
+  EXPECT_NE(inbox_.senders[0], to);
+  EXPECT_FALSE(driver.is_open(first));
+  EXPECT_EQ(driver.open_sockets(), 1u);
 }
 
 TEST_F(DriverTest, CountsWhatItsSocketRefuses) {

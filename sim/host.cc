@@ -14,8 +14,8 @@ constexpr std::uint16_t kEphemeralCount = 28232;
 
 }  // namespace
 
-SendStatus UdpSocket::send(const Address& to, ByteView datagram) {
-  return is_open_ ? host_.send(*this, to, datagram) : SendStatus::kClosed;
+SendStatus UdpSocket::send(const Address& to, ByteView datagram, std::uint8_t hop_limit) {
+  return is_open_ ? host_.send(*this, to, datagram, hop_limit) : SendStatus::kClosed;
 }
 
 void UdpSocket::close() {
@@ -112,7 +112,8 @@ Interface* Host::route(const IpAddress& to, const std::optional<IpAddress>& sour
   return found;
 }
 
-SendStatus Host::send(UdpSocket& socket, const Address& to, ByteView datagram) {
+SendStatus Host::send(UdpSocket& socket, const Address& to, ByteView datagram,
+                      std::uint8_t hop_limit) {
   if (family_of(to.ip) != socket.family_ || to.port == 0) return SendStatus::kUnreachable;
   ++world_.counters().sent;
   std::optional<IpAddress> source;
@@ -131,6 +132,7 @@ SendStatus Host::send(UdpSocket& socket, const Address& to, ByteView datagram) {
   packet.from = {*source, socket.bound_.port};
   packet.to = {to.ip, to.port};
   packet.payload = world_.buffers().copy(datagram);
+  if (hop_limit != 0) packet.hops_left = hop_limit;
   const auto dropped = interface->network().send(*interface, std::move(packet));
   return dropped == DropReason::kTooBig ? SendStatus::kTooBig : SendStatus::kSent;
 }

@@ -42,7 +42,8 @@ class UdpSocket {
   UdpSocket(const UdpSocket&) = delete;
   UdpSocket& operator=(const UdpSocket&) = delete;
 
-  SendStatus send(const Address& to, ByteView datagram);
+  /// `hop_limit` 0: the system's own.
+  SendStatus send(const Address& to, ByteView datagram, std::uint8_t hop_limit = 0);
   void on_receive(ReceiveHandler handler) { receive_ = std::move(handler); }
   void on_error(ErrorHandler handler) { error_ = std::move(handler); }
   void close();
@@ -108,7 +109,7 @@ class Host final : public Box {
   std::uint16_t pick_port(const IpAddress& ip);
   bool owns(const IpAddress& ip) const;
   Interface* route(const IpAddress& to, const std::optional<IpAddress>& source) const;
-  SendStatus send(UdpSocket& socket, const Address& to, ByteView datagram);
+  SendStatus send(UdpSocket& socket, const Address& to, ByteView datagram, std::uint8_t hop_limit);
   void loop_back(const Address& from, const Address& to, ByteView datagram);
   UdpSocket* find(const Address& local) const;
   void receive(const Packet& packet, Interface* in);

@@ -29,8 +29,8 @@ RouterOptions router_options(NatKind kind, bool has_v6) {
 
 }  // namespace
 
-Internet::Internet(World& world)
-    : world_(world), core_(world, kCoreV4, Prefix{v6_at(kCoreV6), 48}) {}
+Internet::Internet(World& world, const InternetOptions& options)
+    : world_(world), core_(world, kCoreV4, Prefix{v6_at(kCoreV6), 48}, options.core_hops) {}
 
 Prefix Internet::delegate_v6() { return {v6_at(kDelegatedV6 + kDelegatedStep * delegated_++), 56}; }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -11,10 +12,16 @@
 
 namespace openp2p::sim {
 
+struct InternetOptions {
+  /// Routers between any two access lines. Real paths are longer; what counts is that a packet can
+  /// be made to pass a home's router and its carrier's (hop limit 3) and reach nobody else's.
+  std::uint8_t core_hops = 4;
+};
+
 /// The public core: every interface in it is one access line away from every other.
 class Internet {
  public:
-  explicit Internet(World& world);
+  explicit Internet(World& world, const InternetOptions& options = {});
 
   World& world() const { return world_; }
   Network& core() { return core_; }

@@ -37,6 +37,7 @@ void NatTable::reset(std::vector<IpAddress> external_addresses) {
   external_addresses_ = std::move(external_addresses);
   ports_.clear();
   mappings_.clear();
+  statics_.clear();
   by_key_.clear();
   by_external_.clear();
   alive_.clear();
@@ -76,11 +77,28 @@ NatVerdict NatTable::inbound(const Address& from, const Address& to, TimePoint n
 }
 
 NatVerdict NatTable::enter(const Address& from, const Address& to, TimePoint now) {
+  if (const auto found = statics_.find(to); found != statics_.end()) {
+    return admit(from, to, found->second.internal, now);
+  }
   const Mapping* mapping = find_inbound(to, from);
   if (mapping == nullptr && options_.filtering == NatFiltering::kNone) return expose(from, to, now);
   if (mapping == nullptr || !permits(*mapping, from)) return refuse(from, to, now);
   touch_inbound(*mapping, from, now);
   return {NatAction::kForward, from, mapping->key.internal};
+}
+
+NatVerdict NatTable::admit(const Address& from, const Address& external, const Address& internal,
+                           TimePoint now) {
+  const MappingKey key{internal, from};
+  const Mapping* mapping = find(key);
+  if (mapping != nullptr && mapping->external != external) {
+    remove(mapping->id);  // The same two ends by another port: a tracker keeps one of the two.
+    mapping = nullptr;
+  }
+  if (mapping == nullptr && is_full()) return {NatAction::kDrop, from, external, NatRefusal::kNoPort};
+  if (mapping == nullptr) mapping = create(key, external, /*is_allocated=*/false);
+  touch_outbound(*mapping, from, now);
+  return {NatAction::kForward, from, internal};
 }
 
 NatVerdict NatTable::expose(const Address& from, const Address& to, TimePoint now) {
@@ -137,7 +155,7 @@ bool NatTable::permits(const Mapping& mapping, const Address& remote) const {
 
 bool NatTable::is_free(const Address& external, const Address& dependence,
                        const Address& remote) const {
-  if (reserved_.contains({external, remote})) return false;
+  if (reserved_.contains({external, remote}) || statics_.contains(external)) return false;
   const auto users = by_external_.find(external);
   if (users == by_external_.end()) return true;
   if (options_.collision == PortCollision::kAnother) return false;
@@ -153,8 +171,9 @@ const NatTable::Mapping* NatTable::find(const MappingKey& key) const {
 
 const NatTable::Mapping* NatTable::find_outbound(const Address& internal,
                                                  const Address& remote) const {
-  // Where a reservation got in the way, one remote has a mapping of its own; see obtain().
-  if (options_.unsolicited == Unsolicited::kRemap) {
+  // Where a reservation got in the way, one remote has a mapping of its own, see obtain(); so has
+  // one that came in through a static mapping.
+  if (options_.unsolicited == Unsolicited::kRemap || !statics_.empty()) {
     if (const Mapping* own = find({internal, remote})) return own;
   }
   const Mapping* mapping = find({internal, dependence_on(remote)});
@@ -222,6 +241,41 @@ void NatTable::expire(TimePoint now) {
   addresses_.expire(now);
   reserved_.expire(now);
   alive_.expire(now, [this](MappingId id) { remove(id); });
+  std::erase_if(statics_, [now](const auto& entry) { return entry.second.expires_at <= now; });
+}
+
+std::optional<Address> NatTable::add_static(const Address& internal, std::uint16_t wanted_port,
+                                            TimePoint expires_at, TimePoint now) {
+  expire(now);
+  for (auto& [external, known] : statics_) {
+    if (known.internal != internal) continue;
+    known.expires_at = expires_at;
+    return external;
+  }
+  const auto is_taken = [this](const Address& external) {
+    return statics_.contains(external) || by_external_.contains(external);
+  };
+  std::optional<Address> external;
+  if (options_.is_firewall) {
+    external = internal;
+  } else {
+    for (std::uint32_t i = 0; i < 65'536 - 1'024 && !external; ++i) {
+      const std::uint32_t port = (wanted_port - 1'024U + i) % (65'536 - 1'024) + 1'024;
+      const Address candidate{external_addresses_.front(), static_cast<std::uint16_t>(port)};
+      if (wanted_port >= 1'024 && !is_taken(candidate)) external = candidate;
+    }
+  }
+  if (external) statics_[*external] = {internal, expires_at};
+  return external;
+}
+
+void NatTable::remove_static(const Address& internal) {
+  std::erase_if(statics_, [&](const auto& entry) { return entry.second.internal == internal; });
+}
+
+std::size_t NatTable::statics(TimePoint now) {
+  expire(now);
+  return statics_.size();
 }
 
 void NatTable::remove(MappingId id) {

@@ -2,6 +2,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -49,6 +50,15 @@ class NatTable {
   /// The endpoint to which `remote` sent what arrived at `internal`, for ICMP errors going out.
   std::optional<Address> external_of(const Address& internal, const Address& remote, TimePoint now);
 
+  /// A port mapping or, in a firewall, a pinhole, as a router makes on request: whoever sends to
+  /// the address returned reaches `internal`, whatever the filtering, and the answers leave from
+  /// there. Other packets from `internal` go on as before. `wanted_port` is taken if it is free; a
+  /// repeated call renews. nullopt: no port is free.
+  std::optional<Address> add_static(const Address& internal, std::uint16_t wanted_port,
+                                    TimePoint expires_at, TimePoint now);
+  void remove_static(const Address& internal);
+  std::size_t statics(TimePoint now);
+
   /// A reboot: every mapping is lost, and the addresses may be others.
   void reset(std::vector<IpAddress> external_addresses);
 
@@ -84,6 +94,10 @@ class NatTable {
     Address remote;
     friend auto operator<=>(const ReservedKey&, const ReservedKey&) = default;
   };
+  struct Static {
+    Address internal;
+    TimePoint expires_at;
+  };
   struct Hash {
     std::size_t operator()(const MappingKey& key) const noexcept;
     std::size_t operator()(const FlowKey& key) const noexcept;
@@ -102,6 +116,8 @@ class NatTable {
   void touch_outbound(const Mapping& mapping, const Address& remote, TimePoint now);
   void touch_inbound(const Mapping& mapping, const Address& remote, TimePoint now);
   NatVerdict enter(const Address& from, const Address& to, TimePoint now);
+  NatVerdict admit(const Address& from, const Address& external, const Address& internal,
+                   TimePoint now);
   NatVerdict expose(const Address& from, const Address& to, TimePoint now);
   NatVerdict refuse(const Address& from, const Address& to, TimePoint now);
   void expire(TimePoint now);
@@ -114,6 +130,7 @@ class NatTable {
   std::unordered_map<MappingId, Mapping> mappings_;
   std::unordered_map<MappingKey, MappingId, Hash> by_key_;
   std::unordered_map<Address, std::vector<MappingId>> by_external_;  // Oldest first.
+  std::map<Address, Static> statics_;                                // By external endpoint.
   ExpiringSet<MappingId> alive_;
   ExpiringSet<FlowKey, Hash> flows_;
   ExpiringSet<FlowKey, Hash> addresses_;  // Port 0: for address-dependent filtering.

@@ -47,8 +47,9 @@ void Interface::set_up(bool is_up) {
   down_.set_up(is_up);
 }
 
-Network::Network(World& world, std::optional<Prefix> v4, std::optional<Prefix> v6)
-    : world_(world), v4_(v4), v6_(v6) {}
+Network::Network(World& world, std::optional<Prefix> v4, std::optional<Prefix> v6,
+                 std::uint8_t hops)
+    : world_(world), v4_(v4), v6_(v6), hops_(hops) {}
 
 Network::~Network() {
   for (const auto& interface : interfaces_) {
@@ -130,6 +131,10 @@ void Network::forward(Interface* from, Packet packet) {
   if (to == nullptr || to == from) {
     ++world_.counters().drops(DropReason::kNoRoute);
     return report(ErrorKind::kNoRoute, packet);
+  }
+  if (!packet.travel(hops_)) {
+    ++world_.counters().drops(DropReason::kHops);
+    return report(ErrorKind::kHopsExceeded, packet);
   }
   const Passage passage = to->down_.admit(packet.ip_bytes());
   const LinkOptions& link = to->down_.options();

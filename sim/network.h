@@ -70,8 +70,10 @@ class Interface {
 /// the internet), and the rest through its gateway, if it has one. Each address is given out once.
 class Network {
  public:
-  /// IPv6 as soon as `v6` is given, IPv4 likewise.
-  Network(World& world, std::optional<Prefix> v4, std::optional<Prefix> v6 = {});
+  /// IPv6 as soon as `v6` is given, IPv4 likewise. `hops` routers that the network does not show
+  /// are passed between any two of its interfaces.
+  Network(World& world, std::optional<Prefix> v4, std::optional<Prefix> v6 = {},
+          std::uint8_t hops = 0);
   ~Network();
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
@@ -103,6 +105,7 @@ class Network {
   World& world_;
   const std::optional<Prefix> v4_;
   const std::optional<Prefix> v6_;
+  const std::uint8_t hops_;
   std::vector<std::unique_ptr<Interface>> interfaces_;
   std::map<IpAddress, Interface*> by_address_;
   std::vector<Route> routes_;  // The longest prefix first.

@@ -52,6 +52,24 @@ TEST_F(NetworkTest, PublicHostsReachEachOtherInBothFamilies) {
   EXPECT_EQ(world_.counters().delivered, 2u);
 }
 
+TEST_F(NetworkTest, ALowHopLimitEndsInTheCore) {
+  const auto alice = make_public_host(internet_);
+  const auto bob = make_public_host(internet_);
+  UdpSocket& from = alice->open_udp();
+  UdpSocket& to = bob->open_udp();
+  Inbox errors(from), inbox(to);
+
+  from.send(to.local(), as_bytes("dies"), /*hop_limit=*/4);
+  from.send(to.local(), as_bytes("arrives"), /*hop_limit=*/5);
+  run();
+
+  EXPECT_THAT(inbox.texts, ElementsAre("arrives"));
+  EXPECT_EQ(world_.counters().drops(DropReason::kHops), 1u);
+  ASSERT_EQ(errors.errors.size(), 1u);
+  EXPECT_EQ(errors.errors[0].kind, ErrorKind::kHopsExceeded);
+  EXPECT_EQ(errors.errors[0].to, to.local());
+}
+
 TEST_F(NetworkTest, DelaysAddUpAlongTheWay) {
   const auto alice = make_public_host(internet_, {.delay = 20ms});
   const auto bob = make_public_host(internet_, {.delay = 7ms});

@@ -41,6 +41,12 @@ Packet Packet::error_about(ErrorKind kind, const Address& reporter, const Addres
   return packet;
 }
 
+bool Packet::travel(std::uint8_t hops) {
+  if (hops_left <= hops) return false;
+  hops_left = static_cast<std::uint8_t>(hops_left - hops);
+  return true;
+}
+
 std::size_t Packet::ip_bytes() const { return header_bytes(family_of(to.ip)) + payload.size(); }
 
 Packet Packet::copy() const {

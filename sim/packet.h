@@ -31,6 +31,7 @@ enum class ErrorKind {
   kNoRoute,          ///< No such network or host.
   kProhibited,       ///< A NAT or firewall rejects it.
   kTooBig,           ///< Larger than `mtu`, the largest IP packet that passes.
+  kHopsExceeded,     ///< Its hop limit was used up on the way ("time exceeded").
 };
 
 /// An ICMP error quotes the addresses of the packet that it is about.
@@ -43,7 +44,8 @@ struct IcmpError {
 
 /// An IP packet: a UDP datagram, or an ICMP error about one. Never fragmented.
 struct Packet {
-  static constexpr std::uint8_t kHopsMax = 32;  ///< Real paths have fewer; a loop ends soon.
+  /// The system's own hop limit. Real paths have fewer hops; a loop ends soon.
+  static constexpr std::uint8_t kHopsMax = 32;
 
   Address from;
   Address to;
@@ -54,6 +56,8 @@ struct Packet {
   /// The error about a packet between these addresses. Errors cause none (RFC 1122 section 3.2.2).
   static Packet error_about(ErrorKind kind, const Address& reporter, const Address& from,
                             const Address& to, std::size_t mtu = 0);
+  /// Passes `hops` routers. False, and the packet is to be dropped, where its hop limit ends.
+  bool travel(std::uint8_t hops);
   std::size_t ip_bytes() const;  ///< With the headers of IP and UDP.
   Packet copy() const;
 };

@@ -66,8 +66,9 @@ void Router::reboot(bool has_new_address) {
 }
 
 void Router::on_packet(Packet packet, Interface& in) {
-  if (--packet.hops_left == 0) {
+  if (!packet.travel(/*hops=*/1)) {  // Before the NAT sees it, as in real ones: it opens nothing.
     ++world_.counters().drops(DropReason::kHops);
+    if (!packet.error) report(ErrorKind::kHopsExceeded, in, packet.from, packet.to);
     return;
   }
   if (packet.error) return on_icmp(std::move(packet), &in == &inside_);

@@ -48,6 +48,43 @@ TEST_F(RouterTest, TranslatesOutAndBack) {
   EXPECT_THAT(inbox.senders, ElementsAre(service_.local()));
 }
 
+TEST_F(RouterTest, OpensItsNatOnlyForWhatHasHopsLeft) {
+  Home home(internet_, NatKind::kPortRestricted);
+  UdpSocket& socket = home.host().open_udp();
+  NatTable& nat = home.router()->nat();
+
+  socket.send(service_.local(), as_bytes("dies at home"), /*hop_limit=*/1);
+  run();
+  EXPECT_EQ(nat.mappings(world_.now()), 0u);
+
+  socket.send(service_.local(), as_bytes("opens"), /*hop_limit=*/2);
+  run();
+  EXPECT_EQ(nat.mappings(world_.now()), 1u);
+  EXPECT_THAT(seen_.texts, IsEmpty());
+}
+
+TEST_F(RouterTest, ThreeHopsPassHomeAndCarrierAndReachNobodyElse) {
+  Carrier carrier(internet_);
+  Home customer(internet_, NatKind::kDoubleNat, {.carrier = &carrier});
+  Home peer(internet_, NatKind::kPortRestricted);
+  UdpSocket& at_peer = peer.host().open_udp(4000);
+  const Address mapped = reflexive(at_peer);
+  UdpSocket& socket = customer.host().open_udp();
+  const std::size_t known = peer.router()->nat().flows(world_.now());
+
+  socket.send(mapped, as_bytes("dies at the carrier"), /*hop_limit=*/2);
+  run();
+  EXPECT_EQ(customer.router()->nat().mappings(world_.now()), 1u);
+  EXPECT_EQ(carrier.router().nat().mappings(world_.now()), 0u);
+
+  socket.send(mapped, as_bytes("dies in the core"), /*hop_limit=*/3);
+  run();
+  EXPECT_EQ(carrier.router().nat().mappings(world_.now()), 1u);
+  EXPECT_EQ(world_.counters().drops(DropReason::kHops), 2u);
+  EXPECT_EQ(world_.counters().drops(DropReason::kUnsolicited), 0u);
+  EXPECT_EQ(peer.router()->nat().flows(world_.now()), known);
+}
+
 TEST_F(RouterTest, KeepsHostsBehindOneNatApart) {
   Home home(internet_, NatKind::kPortRestricted);
   UdpSocket& first = home.host().open_udp(4000);
