@@ -2,10 +2,12 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "agent/node.h"
+#include "path/socket_source.h"
 #include "server/simulated_server.h"
 #include "sim/driver.h"
 #include "sim/seeded_secrets.h"
@@ -16,8 +18,11 @@ namespace openp2p::test {
 
 /// A whole node on a simulated host: what `openp2p up` runs, over the simulator's drivers. Key,
 /// name and forwards survive crash(), as a state folder does.
-class SimulatedNode final : public agent::NodeMemory {
+class SimulatedNode final : public agent::NodeMemory, public path::SocketSource {
  public:
+  /// Extra UDP sockets at once: twice what the widest fan takes, so that a leak is noticed.
+  static constexpr std::size_t kExtraSocketsMax = 1'024;
+
   SimulatedNode(sim::Host& host, std::uint64_t seed, std::string name)
       : host_(host),
         secrets_(seed),
@@ -45,6 +50,7 @@ class SimulatedNode final : public agent::NodeMemory {
     options.memory = this;
     options.seed = host_.world().random().next();
     options.wake = [this] { wake(); };
+    options.sockets = this;
     options.server = token_.server;
     options.server_addresses = token_.addresses;
     if (!is_joined_) options.join_secret = token_.secret;
@@ -56,10 +62,8 @@ class SimulatedNode final : public agent::NodeMemory {
     node_ = std::make_unique<agent::Node>(options, host_.world().now());
     driver_ = std::make_unique<sim::Driver<agent::Node>>(host_, *node_);
     for (const sim::Family family : {sim::Family::kV4, sim::Family::kV6}) {
-      const bool is_v4 = family == sim::Family::kV4;
       const SocketId socket = driver_->open(0, family);
-      const std::uint16_t port = driver_->socket(socket).local().port;
-      node_->add_socket(socket, {is_v4 ? IpAddress::any_v4() : IpAddress::any_v6(), port});
+      node_->add_socket(socket, {sim::any_of(family), driver_->socket(socket).local().port});
     }
     node_->start(host_.world().now());
     driver_->poke();
@@ -68,6 +72,7 @@ class SimulatedNode final : public agent::NodeMemory {
   void crash() {
     driver_.reset();
     node_.reset();
+    extra_sockets_.clear();
   }
   void stop() {
     node_->stop(host_.world().now());
@@ -111,6 +116,24 @@ class SimulatedNode final : public agent::NodeMemory {
   }
   void on_refused(const agent::Refusal& refusal) override { refusals.push_back(refusal); }
 
+  // path::SocketSource
+  std::optional<Opened> open_udp(bool is_v4) override {
+    if (!driver_ || extra_sockets_.size() >= extra_sockets_max) return std::nullopt;
+    const sim::Family family = is_v4 ? sim::Family::kV4 : sim::Family::kV6;
+    const SocketId socket = driver_->open(0, family);
+    extra_sockets_.insert(socket);
+    return Opened{socket, {sim::any_of(family), driver_->socket(socket).local().port}};
+  }
+  std::optional<SocketId> connect_tcp(const Address&, std::uint16_t, Duration) override {
+    return std::nullopt;
+  }
+  std::uint16_t listen_tcp() override { return 0; }
+  void close(SocketId socket) override {
+    if (extra_sockets_.erase(socket) == 1 && driver_) driver_->close(socket);
+  }
+  std::size_t extra_sockets() const { return extra_sockets_.size(); }
+
+  std::size_t extra_sockets_max = kExtraSocketsMax;
   forward::AcceptPolicy policy;
   bool is_disk_full = false;
   std::vector<agent::Refusal> refusals;
@@ -132,6 +155,7 @@ class SimulatedNode final : public agent::NodeMemory {
   JoinToken token_;
   bool is_joined_ = false;
   std::vector<agent::ForwardSpec> forwards_;
+  std::set<SocketId> extra_sockets_;  ///< Of open_udp(): all but the node's main ones.
   sim::EventId wake_;
   std::unique_ptr<agent::Node> node_;
   std::unique_ptr<sim::Driver<agent::Node>> driver_;
