@@ -28,6 +28,9 @@ using StreamId = Strong<struct StreamIdTag, std::int64_t>;
 
 enum class Role { kClient, kServer };
 
+/// Application error codes are variable-length integers (RFC 9000 sections 16 and 20.2).
+inline constexpr std::uint64_t kErrorCodeMax = (std::uint64_t{1} << 62) - 1;
+
 /// Why a connection ended. `code` is the QUIC application error code where the peer or we gave one.
 struct CloseReason {
   enum class Kind {
@@ -133,7 +136,7 @@ class Connection {
   std::size_t write(StreamId id, ByteView data);  ///< write_room + commit; gives what fitted.
   void finish(StreamId id);                       ///< FIN after what is committed.
   void reset(StreamId id, std::uint64_t code);    ///< RESET_STREAM: what is queued is dropped.
-  void stop(StreamId id, std::uint64_t code);     ///< STOP_SENDING.
+  void stop(StreamId id, std::uint64_t code);     ///< STOP_SENDING. Codes: at most kErrorCodeMax.
   /// Gives the peer flow-control credit for bytes of on_stream_data that went on. A slow reader
   /// simply does not call it. Bytes that wait when the stream closes are still to be consumed
   /// afterwards, by the same id; stop() gives them all back at once, and so does a reset by the

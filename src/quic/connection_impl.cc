@@ -276,6 +276,7 @@ void ConnectionImpl::export_key(std::string_view label, ByteView context,
 }
 
 void ConnectionImpl::close(std::uint64_t code, std::string_view reason, TimePoint now) {
+  CHECK(code <= kErrorCodeMax);
   advance(now);
   if (is_closed()) return;
   is_close_wanted_ = true;

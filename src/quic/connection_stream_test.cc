@@ -81,10 +81,10 @@ TEST_P(StreamTest, ResetEndsOneDirectionWithItsCode) {
   pair.client.connection->write(id, patterned(1, 500'000));
   pair.run(15ms);
 
-  pair.client.connection->reset(id, 42);
+  pair.client.connection->reset(id, kErrorCodeMax);
   EXPECT_EQ(pair.client.connection->write(id, as_bytes("more")), 0u);
   ASSERT_TRUE(pair.run(5s, [&] { return pair.server.streams[id].reset_code.has_value(); }));
-  EXPECT_EQ(pair.server.streams[id].reset_code, 42u);
+  EXPECT_EQ(pair.server.streams[id].reset_code, kErrorCodeMax);
   EXPECT_FALSE(pair.server.streams[id].is_end);
   Sender answer(pair.server, id, patterned(2, 5000));
   answer.push();
@@ -102,14 +102,25 @@ TEST_P(StreamTest, StopReachesTheSender) {
   request.push();
   pair.run(25ms);
 
-  pair.server.connection->stop(id, 43);
+  pair.server.connection->stop(id, kErrorCodeMax);
   ASSERT_TRUE(pair.run(5s, [&] { return pair.client.streams[id].stop_code.has_value(); }));
-  EXPECT_EQ(pair.client.streams[id].stop_code, 43u);
+  EXPECT_EQ(pair.client.streams[id].stop_code, kErrorCodeMax);
   EXPECT_EQ(pair.client.connection->write(id, as_bytes("more")), 0u);
   pair.server.connection->finish(id);
 
   ASSERT_TRUE(pair.run(
       5s, [&] { return pair.client.streams[id].is_closed && pair.server.streams[id].is_closed; }));
+}
+
+TEST_P(StreamTest, CodesThatQuicCannotCarryAreABugOfTheCaller) {
+  Pair pair(*protection);
+  ASSERT_TRUE(pair.connect());
+  const StreamId id = *pair.client.connection->open_stream();
+  Connection& connection = *pair.client.connection;
+
+  EXPECT_DEATH(connection.reset(id, kErrorCodeMax + 1), "code <= kErrorCodeMax");
+  EXPECT_DEATH(connection.stop(id, kErrorCodeMax + 1), "code <= kErrorCodeMax");
+  EXPECT_DEATH(connection.close(kErrorCodeMax + 1, "", pair.now), "code <= kErrorCodeMax");
 }
 
 // What ngtcp2 sent before a reset it may send again after it: the memory must still be there.

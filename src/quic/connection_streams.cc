@@ -77,6 +77,7 @@ void ConnectionImpl::finish(StreamId id) {
 }
 
 void ConnectionImpl::reset(StreamId id, std::uint64_t code) {
+  CHECK(code <= kErrorCodeMax);
   Stream* const stream = find(id);
   if (stream == nullptr || stream->is_closed || stream->is_send_ended) return;
   stream->is_send_ended = true;
@@ -86,6 +87,7 @@ void ConnectionImpl::reset(StreamId id, std::uint64_t code) {
 }
 
 void ConnectionImpl::stop(StreamId id, std::uint64_t code) {
+  CHECK(code <= kErrorCodeMax);
   Stream* const stream = find(id);
   if (stream == nullptr) return;
   give_back_all(*stream);

@@ -129,13 +129,13 @@ TEST_P(ConnectionTest, TellsThePeerWhyItCloses) {
   Pair pair(*protection);
   ASSERT_TRUE(pair.connect());
 
-  pair.server.connection->close(77, "no \x1b[31mspace", pair.now);
+  pair.server.connection->close(kErrorCodeMax, "no \x1b[31mspace", pair.now);
   EXPECT_TRUE(pair.server.connection->is_closed());
   pair.run(10s);
 
   ASSERT_TRUE(pair.client.closed && pair.server.closed);
   EXPECT_EQ(pair.client.closed->kind, CloseReason::Kind::kPeer);
-  EXPECT_EQ(pair.client.closed->code, 77u);
+  EXPECT_EQ(pair.client.closed->code, kErrorCodeMax);
   EXPECT_EQ(pair.client.closed->text, "no ?[31mspace");
   EXPECT_EQ(pair.server.closed->kind, CloseReason::Kind::kLocal);
   EXPECT_FALSE(pair.client.connection->next_timeout());
