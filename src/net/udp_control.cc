@@ -31,4 +31,13 @@ void add_packet_info(ControlWriter& out, const IpAddress& source) {
   }
 }
 
+void add_hop_limit(ControlWriter& out, std::uint8_t hop_limit, bool is_v4) {
+  const int hops = hop_limit;
+  if (is_v4) {
+    out.add(IPPROTO_IP, IP_TTL, hops);
+  } else {
+    out.add(IPPROTO_IPV6, IPV6_HOPLIMIT, hops);
+  }
+}
+
 }  // namespace openp2p::net

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <cstring>
 
 #include "base/check.h"
@@ -57,5 +58,6 @@ class ControlWriter {
 
 void read_packet_info(const ::cmsghdr& entry, UdpReceivedControl& control);
 void add_packet_info(ControlWriter& out, const IpAddress& source);
+void add_hop_limit(ControlWriter& out, std::uint8_t hop_limit, bool is_v4);
 
 }  // namespace openp2p::net

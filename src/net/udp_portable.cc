@@ -56,10 +56,10 @@ UdpReceivedControl read_udp_control(const ::msghdr& header) {
   return control;
 }
 
-void write_udp_control(::msghdr& header, UdpControlRoom& room, std::size_t,
-                       const IpAddress& source) {
+void write_udp_control(::msghdr& header, UdpControlRoom& room, const UdpSendControl& control) {
   ControlWriter out(header, room);
-  if (!source.is_unspecified()) add_packet_info(out, source);
+  if (!control.source.is_unspecified()) add_packet_info(out, control.source);
+  if (control.hop_limit != 0) add_hop_limit(out, control.hop_limit, control.is_v4);
   out.finish();
 }
 

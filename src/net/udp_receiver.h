@@ -8,6 +8,18 @@
 
 namespace openp2p::net {
 
+/// Shared by all receivers, so that hundreds of them cost little.
+struct UdpBuffers::Slots {
+  struct Slot {
+    iovec slice;
+    SocketAddress address;
+    UdpControlRoom control;
+  };
+  std::array<UdpMessage, kCount> messages;
+  std::array<Slot, kCount> slots;
+  std::array<Received, kCount> received;
+};
+
 /// The receiving half of a UdpSocket: one call fills up to UdpBuffers::kCount buffers, each with a
 /// train of datagrams from one sender. Goes on with recvmsg() where there is no recvmmsg().
 class UdpReceiver {
@@ -18,7 +30,7 @@ class UdpReceiver {
     UdpBuffers* buffers = nullptr;
     UdpCounters* counters = nullptr;
   };
-  explicit UdpReceiver(const Config& config);
+  explicit UdpReceiver(const Config& config) : config_(config) {}
   UdpReceiver(const UdpReceiver&) = delete;
   UdpReceiver& operator=(const UdpReceiver&) = delete;
 
@@ -34,16 +46,8 @@ class UdpReceiver {
   int fill_one_by_one();
   bool read_message(std::size_t index, Received& out) const;
 
-  struct Slot {
-    iovec slice;
-    SocketAddress address;
-    UdpControlRoom control;
-  };
   Config config_;
   bool has_many_ = true;
-  std::array<UdpMessage, UdpBuffers::kCount> messages_;
-  std::array<Slot, UdpBuffers::kCount> slots_;
-  std::array<Received, UdpBuffers::kCount> received_;
 };
 
 }  // namespace openp2p::net

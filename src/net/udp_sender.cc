@@ -91,8 +91,11 @@ std::size_t UdpSender::fill(std::span<const Outgoing> batches, Burst& burst) con
     header.msg_namelen = to_socket_address(batch.to, burst.addresses[count]);
     header.msg_iov = &burst.slices[count];
     header.msg_iovlen = 1;
-    write_udp_control(header, burst.controls[count], is_segmented ? batch.segment_bytes : 0,
-                      batch.source);
+    write_udp_control(header, burst.controls[count],
+                      {.segment_bytes = is_segmented ? batch.segment_bytes : 0,
+                       .source = batch.source,
+                       .hop_limit = batch.hop_limit,
+                       .is_v4 = batch.to.ip.is_v4()});
 
     at.bytes += bytes;
     if (at.bytes == batch.datagrams.size()) at = {at.batches + 1, 0};

@@ -35,11 +35,10 @@ Result<Descriptor> make_socket(const Address& local) {
 }  // namespace
 
 struct UdpSocket::State {
-  State(IoContext& loop, Descriptor fd, Descriptor second_fd, std::unique_ptr<UdpSyscalls> calls,
-        UdpBuffers& buffers, UdpHandler& owner, bool has_offload)
+  State(IoContext& loop, Descriptor fd, std::unique_ptr<UdpSyscalls> calls, UdpBuffers& buffers,
+        UdpHandler& owner, bool has_offload)
       : io(loop),
         descriptor(std::move(fd)),
-        duplicate(std::move(second_fd)),
         syscalls(std::move(calls)),
         handler(owner),
         sender({descriptor.number(), syscalls.get(), &owner, &counters, has_offload}),
@@ -57,11 +56,15 @@ struct UdpSocket::State {
     }
   }
 
-  void wait_writable() {
-    if (writable) return;
+  // False: the program has no descriptor left to watch with.
+  bool wait_writable() {
+    if (writable) return true;
+    if (!duplicate) duplicate = Descriptor(::fcntl(descriptor.number(), F_DUPFD_CLOEXEC, 0));
+    if (!duplicate) return false;
     writable.emplace(io, duplicate.number(),
                      Readiness::Callbacks{{}, [this] { on_writable(); }, {}});
     writable->want_write(true);
+    return true;
   }
 
   void on_writable() {
@@ -72,7 +75,8 @@ struct UdpSocket::State {
   IoContext& io;
   Descriptor descriptor;
   // Watched for room, and only while there is none: were the socket itself ever watched for it,
-  // each datagram that leaves the kernel would wake the loop from then on.
+  // each datagram that leaves the kernel would wake the loop from then on. Most sockets of a fan
+  // never need it.
   Descriptor duplicate;
   std::unique_ptr<UdpSyscalls> syscalls;
   UdpHandler& handler;
@@ -92,12 +96,9 @@ Result<std::unique_ptr<UdpSocket>> UdpSocket::open(IoContext& io, const Address&
   SocketAddress address;
   const socklen_t size = to_socket_address(local, address);
   if (::bind(socket->number(), &address.base, size) != 0) return last_error();
-  Descriptor duplicate(::fcntl(socket->number(), F_DUPFD_CLOEXEC, 0));
-  if (!duplicate) return last_error();
   auto syscalls = options.syscalls ? std::move(options.syscalls) : make_udp_syscalls();
-  return std::unique_ptr<UdpSocket>(
-      new UdpSocket(std::make_unique<State>(io, std::move(*socket), std::move(duplicate),
-                                            std::move(syscalls), buffers, handler, has_offload)));
+  return std::unique_ptr<UdpSocket>(new UdpSocket(std::make_unique<State>(
+      io, std::move(*socket), std::move(syscalls), buffers, handler, has_offload)));
 }
 
 UdpSocket::UdpSocket(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -106,8 +107,9 @@ UdpSocket::~UdpSocket() = default;
 
 SendProgress UdpSocket::send(std::span<const Outgoing> batches, TimePoint now) {
   const SendProgress progress = state_->sender.send(batches, now);
-  if (progress.batches < batches.size()) state_->wait_writable();
-  return progress;
+  if (progress.batches == batches.size() || state_->wait_writable()) return progress;
+  ++state_->counters.no_buffers;  // Nobody would ever say that there is room: dropped, all of it.
+  return {batches.size(), 0};
 }
 
 Address UdpSocket::local_address() const { return local_address_of(state_->descriptor.number()); }

@@ -26,12 +26,18 @@ class UdpBuffers {
  public:
   static constexpr std::size_t kCount = 8;          // 512 KiB: what fits a level 2 cache.
   static constexpr std::size_t kBytes = 64 * 1024;  // The largest UDP payload, or GRO train.
+  struct Slots;                                     // What a system call fills beside them.
 
-  UdpBuffers() : bytes_(std::make_unique_for_overwrite<std::byte[]>(kCount * kBytes)) {}
+  UdpBuffers();
+  ~UdpBuffers();
+  UdpBuffers(const UdpBuffers&) = delete;
+  UdpBuffers& operator=(const UdpBuffers&) = delete;
   MutableByteView operator[](std::size_t i) { return {bytes_.get() + i * kBytes, kBytes}; }
+  Slots& slots() { return *slots_; }
 
  private:
   std::unique_ptr<std::byte[]> bytes_;
+  std::unique_ptr<Slots> slots_;
 };
 
 /// Datagrams that one address sent and the kernel coalesced: all of `segment_bytes`, but the last,
@@ -50,6 +56,8 @@ struct Outgoing {
   IpAddress source;  ///< Ours to send from; unspecified: the kernel chooses.
   ByteView datagrams;
   std::size_t segment_bytes = 0;
+  /// Of the IP header, for datagrams that are to die on their way; 0: the system's own.
+  std::uint8_t hop_limit = 0;
 };
 
 /// How far a send() came: `batches` were dealt with whole, and of the next one `bytes`. Dealt with

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -59,9 +60,13 @@ struct alignas(::cmsghdr) UdpControlRoom {
   std::byte bytes[96];
 };
 
-/// Points header.msg_control at `room`, asking for segmentation (0: none) and for a source address
-/// (unspecified: the kernel chooses).
-void write_udp_control(::msghdr& header, UdpControlRoom& room, std::size_t segment_bytes,
-                       const IpAddress& source);
+/// What goes beside one sent message. Points header.msg_control at `room`.
+struct UdpSendControl {
+  std::size_t segment_bytes = 0;  ///< 0: no segmentation.
+  IpAddress source;               ///< Unspecified: the kernel chooses.
+  std::uint8_t hop_limit = 0;     ///< 0: the socket's own.
+  bool is_v4 = true;
+};
+void write_udp_control(::msghdr& header, UdpControlRoom& room, const UdpSendControl& control);
 
 }  // namespace openp2p::net
