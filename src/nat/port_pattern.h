@@ -23,8 +23,7 @@ struct PortPattern {
   friend bool operator==(const PortPattern&, const PortPattern&) = default;
 };
 
-/// The most samples that are looked at; the newest. A survey has six, all a router should see of
-/// it.
+/// The newest are looked at, older ones not: a survey has six.
 inline constexpr std::size_t kPatternSamplesMax = 16;
 /// Two neighbours of a sequence are this far apart at most, where nothing was mapped in between.
 inline constexpr int kSequenceStepMax = 8;
@@ -35,15 +34,18 @@ inline constexpr int kSequenceGapMax = 64;
 /// for (RFC 4787 section 4.2). Only ports of the address that most samples have are compared.
 ///
 /// - kPreserved: every port is the internal one. By lot: once in 64,512 for each sample.
-/// - kSequential: in order and near each other; the commonest distance is the step. One sample may
-///   be out of order (its first datagram was lost) and gaps up to kSequenceGapMax belong to others.
-///   Three samples drawn by lot look so once in 200,000, five out of a block of 1,024 ports once in
-///   5,000: then a few wrong ports are tried first, and the next measurement tells otherwise.
-/// - kBlocks: no order, but all in one run of aligned 1,024 ports; four samples out of all ports
-///   fall into one such range once in 250,000. With five samples the run may be two ranges long (by
-///   lot: once in 200,000), with six or more, four (once in 150,000).
-/// - kNoPattern: spread over more. A block is taken for it only where it is larger than that.
-/// - kUnknown: too few samples: none, one or two, or three without order.
+/// - kSequential: in order and near each other; the commonest small distance is the step. Of five
+/// or
+///   more, one may be out of order (its first datagram was lost); gaps up to kSequenceGapMax belong
+///   to others, but at least half of them are small. Drawn by lot, two samples look so once in
+///   4,000, three once in 2,000,000, and five out of a block of 1,024 ports once in 24,000: then a
+///   few wrong ports are tried first, and the next measurement tells otherwise.
+/// - kBlocks: no order, but all in one run of aligned ranges of 1,024 ports: one such range for
+/// four
+///   samples, at most two for five, at most four for six and more. Each happens by lot once in
+///   250,000 at most.
+/// - kNoPattern: spread over more.
+/// - kUnknown: fewer than two samples, or two or three without order.
 /// Pure function.
 PortPattern infer_pattern(const std::vector<MappingSample>& samples);
 
