@@ -52,7 +52,10 @@ std::string_view transport_text(Transport transport) {
 std::uint32_t candidate_priority(const Candidate& candidate) {
   constexpr std::uint32_t kComponent = 1;  // A session has one flow of packets.
   const std::uint32_t local_preference = candidate.address.ip.is_v6() ? 65535 : 32767;
-  return (type_preference(candidate.type) << 24) + (local_preference << 8) + (256 - kComponent);
+  // RFC 6544 section 4.2: below UDP of whatever type, but for a relay.
+  const std::uint32_t divisor = candidate.transport == Transport::kTcp ? 2 : 1;
+  return (type_preference(candidate.type) / divisor << 24) + (local_preference << 8) +
+         (256 - kComponent);
 }
 
 }  // namespace openp2p::path

@@ -7,6 +7,10 @@
 namespace openp2p::path {
 namespace {
 
+/// Of a datagram over a TCP connection, which segments as it likes: as over Ethernet, so that a
+/// change between UDP and TCP is none of the datagram size.
+constexpr std::size_t kStreamDatagramBytes = 1'472;
+
 /// Nobody may aim our checks at these, and no peer is there.
 bool is_refused(const Address& address) {
   const IpAddress& ip = address.ip;
@@ -32,6 +36,7 @@ void CheckList::add_local(const Candidate& candidate, TimePoint now) {
     }
   }
   for (const auto& remote : remotes_) {
+    if (remote->candidate.transport == Transport::kTcp) continue;  // Has its own connections.
     if (remote->candidate.address.ip.is_v4() != candidate.address.ip.is_v4()) continue;
     pair_with_socket(*remote, candidate.socket, now);
   }
@@ -40,6 +45,9 @@ void CheckList::add_local(const Candidate& candidate, TimePoint now) {
 void CheckList::remove_socket(SocketId socket, TimePoint now) {
   std::erase_if(locals_, [&](const Candidate& c) { return c.socket == socket; });
   std::erase_if(pairs_, [&](const auto& pair) { return pair->path().socket == socket; });
+  std::erase_if(remotes_, [&](const auto& remote) {  // A connection's place is free again.
+    return remote->candidate.transport == Transport::kTcp && !has_pairs(*remote);
+  });
   // An address that was ours, and so not paired, may be the peer's now.
   for (const auto& remote : remotes_) pair_with_sockets(*remote, now);
 }
@@ -47,7 +55,7 @@ void CheckList::remove_socket(SocketId socket, TimePoint now) {
 RemoteCandidate* CheckList::add_remote(const Candidate& candidate, TimePoint now, bool& is_new) {
   is_new = false;
   if (is_refused(candidate.address)) return nullptr;
-  if (RemoteCandidate* known = find_remote(candidate.address)) {
+  if (RemoteCandidate* known = find_remote(candidate.address, candidate.transport)) {
     // What the peer itself says about its address beats what we guessed on meeting it.
     if (known->candidate.type == CandidateType::kPeerReflexive) known->candidate = candidate;
     return known;
@@ -58,6 +66,7 @@ RemoteCandidate* CheckList::add_remote(const Candidate& candidate, TimePoint now
 }
 
 void CheckList::pair_with_sockets(RemoteCandidate& remote, TimePoint now) {
+  if (remote.candidate.transport == Transport::kTcp) return;
   for (const Candidate& local : locals_) {
     if (local.address.ip.is_v4() != remote.candidate.address.ip.is_v4()) continue;
     pair_with_socket(remote, local.socket, now);
@@ -73,11 +82,25 @@ CheckPair* CheckList::pair_with_socket(RemoteCandidate& remote, SocketId socket,
 
 CheckPair* CheckList::add_proven(const Path& path, TimePoint now) {
   if (CheckPair* known = find(path)) return known;
-  RemoteCandidate* remote = find_remote(path.remote);
+  RemoteCandidate* remote = find_remote(path.remote, Transport::kUdp);
   if (remote == nullptr) {
     remote = insert_remote({CandidateType::kPeerReflexive, path.remote, SocketId{}}, now);
   }
   return remote == nullptr ? nullptr : insert_pair(*remote, path.socket, now);
+}
+
+CheckPair* CheckList::add_connection(const Path& path, const Address& local, TimePoint now) {
+  if (CheckPair* known = find(path)) return known;
+  RemoteCandidate* remote = find_remote(path.remote, Transport::kTcp);
+  if (remote == nullptr) {
+    remote = insert_remote(
+        {CandidateType::kPeerReflexive, path.remote, SocketId{}, Transport::kTcp}, now);
+  }
+  if (remote == nullptr) return nullptr;
+  CheckPair* pair =
+      insert_pair(*remote, {CandidateType::kHost, local, path.socket, Transport::kTcp}, now);
+  if (pair != nullptr) pair->mtu.set_fixed(kStreamDatagramBytes);
+  return pair;
 }
 
 CheckPair* CheckList::find(const Path& path) {
@@ -99,10 +122,15 @@ bool CheckList::has_socket(SocketId socket) const {
   return std::ranges::any_of(locals_, [&](const Candidate& c) { return c.socket == socket; });
 }
 
-RemoteCandidate* CheckList::find_remote(const Address& address) {
-  const auto it = std::ranges::find_if(
-      remotes_, [&](const auto& r) { return r->candidate.address == address; });
+RemoteCandidate* CheckList::find_remote(const Address& address, Transport transport) {
+  const auto it = std::ranges::find_if(remotes_, [&](const auto& r) {
+    return r->candidate.address == address && r->candidate.transport == transport;
+  });
   return it == remotes_.end() ? nullptr : it->get();
+}
+
+bool CheckList::has_pairs(const RemoteCandidate& remote) const {
+  return std::ranges::any_of(pairs_, [&](const auto& pair) { return &pair->remote() == &remote; });
 }
 
 bool CheckList::may_evict(const RemoteCandidate& remote) const {
@@ -148,10 +176,13 @@ bool CheckList::make_room_for_pair(std::uint64_t priority) {
 }
 
 CheckPair* CheckList::insert_pair(RemoteCandidate& remote, SocketId socket, TimePoint now) {
-  const Candidate local = base_of(socket, remote.candidate.address.ip.is_v4());
+  return insert_pair(remote, base_of(socket, remote.candidate.address.ip.is_v4()), now);
+}
+
+CheckPair* CheckList::insert_pair(RemoteCandidate& remote, const Candidate& local, TimePoint now) {
   const std::uint64_t priority = pair_priority(local, remote.candidate);
   if (!make_room_for_pair(priority)) return nullptr;
-  const Path path{socket, remote.candidate.address};
+  const Path path{local.socket, remote.candidate.address};
   auto pair = std::make_unique<CheckPair>(path, remote, first_gap_, now);
   pair->priority = priority;
   pair->local = local;

@@ -34,6 +34,8 @@ class CheckList {
   CheckPair* pair_with_socket(RemoteCandidate& remote, SocketId socket, TimePoint now);
   /// The path of an authentic packet: taken whatever its address looks like.
   CheckPair* add_proven(const Path& path, TimePoint now);
+  /// A TCP connection: its socket reaches this one address. nullptr: no room.
+  CheckPair* add_connection(const Path& path, const Address& local, TimePoint now);
 
   CheckPair* find(const Path& path);
   CheckPair* find(const nat::TransactionId& transaction);
@@ -45,12 +47,14 @@ class CheckList {
   void protect(const CheckPair* pair) { protected_ = pair; }
 
  private:
+  bool has_pairs(const RemoteCandidate& remote) const;
   bool may_evict(const RemoteCandidate& remote) const;
   bool make_room_for_remote();
   bool make_room_for_pair(std::uint64_t priority);
-  RemoteCandidate* find_remote(const Address& address);
+  RemoteCandidate* find_remote(const Address& address, Transport transport);
   RemoteCandidate* insert_remote(const Candidate& candidate, TimePoint now);
   CheckPair* insert_pair(RemoteCandidate& remote, SocketId socket, TimePoint now);
+  CheckPair* insert_pair(RemoteCandidate& remote, const Candidate& local, TimePoint now);
   Candidate base_of(SocketId socket, bool is_v4) const;
   std::uint64_t pair_priority(const Candidate& local, const Candidate& remote) const;
 

@@ -90,7 +90,8 @@ class CheckPair {
 
   std::uint64_t priority = 0;  ///< RFC 8445 section 6.1.2.3.
   Candidate local;
-  MtuSearch mtu;              ///< Runs while the pair is selected.
+  MtuSearch mtu;  ///< Runs while the pair is selected.
+  bool is_stream() const { return local.transport == Transport::kTcp; }
   bool is_triggered = false;  ///< RFC 8445 section 7.3.1.4: goes before all others.
 
  private:

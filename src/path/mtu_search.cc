@@ -16,7 +16,13 @@ constexpr std::array<std::uint16_t, MtuSearch::kSizesMax> kIpv6Sizes{1452, 1444,
 
 MtuSearch::MtuSearch(bool is_v4) : sizes_(is_v4 ? kIpv4Sizes : kIpv6Sizes) {}
 
+void MtuSearch::set_fixed(std::size_t bytes) {
+  known_bytes_ = bytes;
+  is_fixed_ = true;
+}
+
 void MtuSearch::restart(TimePoint now) {
+  if (is_fixed_) return;
   known_bytes_ = kBaseBytes;
   misses_ = 0;
   is_doubted_ = false;
@@ -32,12 +38,13 @@ void MtuSearch::start_round(TimePoint now) {
 }
 
 void MtuSearch::on_consent(TimePoint now) {
+  if (is_fixed_) return;
   if (raise_at_ && now >= *raise_at_ && known_bytes_ < sizes_.front()) start_round(now);
   if (known_bytes_ > kBaseBytes && !confirm_at_) confirm_at_ = now;
 }
 
 void MtuSearch::doubt(TimePoint now) {
-  if (known_bytes_ == kBaseBytes) return;
+  if (is_fixed_ || known_bytes_ == kBaseBytes) return;
   is_doubted_ = true;
   confirm_at_ = now;
 }

@@ -28,6 +28,8 @@ class MtuSearch {
   explicit MtuSearch(bool is_v4);
 
   std::size_t datagram_bytes() const { return known_bytes_; }
+  /// Nothing is to be searched: a TCP connection cuts its segments itself.
+  void set_fixed(std::size_t bytes);
   void restart(TimePoint now);  ///< Forgets all: what lies on the path may be another.
   /// Consent is being asked: a good moment to confirm the size, and to try for more now and then.
   void on_consent(TimePoint now);
@@ -53,6 +55,7 @@ class MtuSearch {
   std::optional<TimePoint> confirm_at_;
   int misses_ = 0;
   bool is_doubted_ = false;
+  bool is_fixed_ = false;
 };
 
 }  // namespace openp2p::path

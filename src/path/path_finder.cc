@@ -56,12 +56,14 @@ PathFinder::Impl::Impl(const PathFinderConfig& config, Random random, Log log, T
 }
 
 void PathFinder::Impl::add_local(const Candidate& candidate, TimePoint now) {
+  if (candidate.transport == Transport::kTcp) return;
   const std::size_t before = list_.pairs().size();
   list_.add_local(candidate, now);
   if (list_.pairs().size() > before) revive(now);
 }
 
 void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
+  if (candidate.transport == Transport::kTcp) return;
   bool is_new = false;
   RemoteCandidate* remote = list_.add_remote(candidate, now, is_new);
   if (remote == nullptr) return;
@@ -86,14 +88,14 @@ void PathFinder::Impl::add_proven(const Path& path, TimePoint now) {
   if (selected_ == nullptr) select(pair, now);
 }
 
-void PathFinder::Impl::remove_socket(SocketId socket, TimePoint now) {
-  const bool was_selected = selected_ != nullptr && selected_->path().socket == socket;
 void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile& peer, unsigned,
                                     TimePoint, TimePoint) {
   local_profile_ = local;
   peer_profile_ = peer;
 }
 
+void PathFinder::Impl::remove_socket(SocketId socket, TimePoint now) {
+  const bool was_selected = selected_ != nullptr && selected_->path().socket == socket;
   if (was_selected) {
     select(nullptr, now);
     previous_.reset();  // Nothing can be sent there any more.
@@ -231,17 +233,23 @@ PathFinder::~PathFinder() = default;
 void PathFinder::add_local(const Candidate& candidate, TimePoint now) {
   impl_->add_local(candidate, now);
 }
-void PathFinder::remove_socket(SocketId socket, TimePoint now) {
-  impl_->remove_socket(socket, now);
 void PathFinder::set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
                               TimePoint go_at, TimePoint now) {
   impl_->set_profiles(local, peer, round, go_at, now);
 }
+void PathFinder::remove_socket(SocketId socket, TimePoint now) {
+  impl_->remove_socket(socket, now);
 }
 void PathFinder::add_remote(const Candidate& candidate, TimePoint now) {
   impl_->add_remote(candidate, now);
 }
 void PathFinder::add_proven(const Path& path, TimePoint now) { impl_->add_proven(path, now); }
+void PathFinder::add_connection(const Path& path, const Address& local, TimePoint now) {
+  impl_->add_connection(path, local, now);
+}
+bool PathFinder::is_proof(const nat::StunMessage& message, ByteView raw) const {
+  return impl_->is_proof(message, raw);
+}
 void PathFinder::on_stun(const Path& from, const nat::StunMessage& message, ByteView raw,
                          TimePoint now) {
   impl_->on_stun(from, message, raw, now);

@@ -7,15 +7,14 @@ namespace {
 
 constexpr unsigned kStrangerAnswersPerSecondMax = 100;
 
-/// IPv6 networks hand out at least a /64 to a customer, so an address is no limit there.
+}  // namespace
+
 IpAddress prefix_of(const IpAddress& ip) {
   if (ip.is_v4()) return ip;
   auto bytes = ip.bytes();
   std::fill(bytes.begin() + 8, bytes.end(), std::uint8_t{0});
   return IpAddress::v6(bytes);
 }
-
-}  // namespace
 
 Admission::Verdict Admission::judge(const IpAddress& from) const {
   if (handshakes_ >= limits_.handshakes_max || guests_.size() >= limits_.sessions_max) {

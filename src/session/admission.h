@@ -9,6 +9,10 @@
 
 namespace openp2p::session {
 
+/// What limits per address count by: an IPv4 address; of IPv6 the /64, since networks hand out at
+/// least that to a customer.
+IpAddress prefix_of(const IpAddress& ip);
+
 /// Who may still open a session here: limits against floods of Initial packets, spoofed or not.
 ///
 /// Below `handshakes_before_retry` everybody is let in at once. Above it a client has to prove its

@@ -11,6 +11,7 @@
 #include "nat/stun_message.h"
 #include "session/admission.h"
 #include "session/session_impl.h"
+#include "session/socket_ledger.h"
 
 namespace openp2p::session {
 namespace {
@@ -52,7 +53,8 @@ class Endpoint::Impl final : public SessionOwner {
         random_(options.seed),
         factory_({options.identity, options.protection, options.secrets}),
         admission_({options.sessions_max, options.sessions_per_address_max,
-                    options.handshakes_before_retry, options.handshakes_max}) {}
+                    options.handshakes_before_retry, options.handshakes_max}),
+        ledger_(options.sockets) {}
 
   struct Socket {
     SocketId id;
@@ -70,6 +72,7 @@ class Endpoint::Impl final : public SessionOwner {
   void on_tag(SessionImpl& session, path::FinderTag tag) override;
   std::optional<SocketId> socket_for(const Address& remote) const override;
   std::vector<path::Candidate> socket_candidates() const override;
+  SocketLedger& ledger() override { return ledger_; }
   Gatekeeper* gatekeeper() override { return options_.gatekeeper; }
   std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) override;
   Random fork_random() override { return random_.fork(); }
@@ -79,6 +82,7 @@ class Endpoint::Impl final : public SessionOwner {
   void on_stun(const Path& from, ByteView datagram, TimePoint now);
   void on_quic(const Path& from, ByteView datagram, TimePoint now);
   SessionImpl* find(ByteView datagram);
+  SessionImpl* find(Serial serial);
   bool is_reset_of(const Path& from, ByteView datagram, TimePoint now);
   void list_remote(SessionImpl& session, std::optional<Address> remote);
   SessionImpl* open(const Path& from, ByteView datagram, TimePoint now);
@@ -86,13 +90,14 @@ class Endpoint::Impl final : public SessionOwner {
   void accept_meeting(SessionImpl& session, const Path& from, ByteView datagram, TimePoint now);
   void answer_unknown(const Path& from, ByteView datagram, TimePoint now);
   void update(SessionImpl& session, TimePoint now);
-  void remove(SessionImpl& session);
+  void remove(SessionImpl& session, TimePoint now);
   void end_batch();
 
   const Options options_;
   Random random_;
   quic::ConnectionFactory factory_;
   Admission admission_;
+  SocketLedger ledger_;  // Outlives the sessions, which hold its sources.
   Counters counters_;
   std::vector<Socket> sockets_;
   std::deque<Outgoing> outbox_;
@@ -181,6 +186,11 @@ SessionImpl* Endpoint::Impl::find(ByteView datagram) {
   if (!id) return nullptr;
   const auto found = by_id_.find(*id);
   return found == by_id_.end() ? nullptr : found->second;
+}
+
+SessionImpl* Endpoint::Impl::find(Serial serial) {
+  const auto found = sessions_.find(serial);
+  return found == sessions_.end() ? nullptr : found->second.get();
 }
 
 void Endpoint::Impl::on_quic(const Path& from, ByteView datagram, TimePoint now) {
@@ -277,7 +287,7 @@ SessionImpl* Endpoint::Impl::accept(const Path& from, ByteView datagram, TimePoi
       factory_.accept(datagram, client, token_required, options_.connection, session, session, now);
   if (connection == nullptr) {
     ++counters_.handshakes_refused;
-    remove(session);
+    remove(session, now);
     return nullptr;
   }
   session.set_connection(std::move(connection));
@@ -327,7 +337,7 @@ void Endpoint::Impl::update(SessionImpl& session, TimePoint now) {
   if (next) session.armed = std::max(*next, now);
 }
 
-void Endpoint::Impl::remove(SessionImpl& session) {
+void Endpoint::Impl::remove(SessionImpl& session, TimePoint now) {
   for (const ConnectionId id : session.ids) by_id_.erase(id);
   for (const path::FinderTag tag : session.tags) {
     const auto [begin, end] = by_tag_.equal_range(tag);
@@ -339,6 +349,7 @@ void Endpoint::Impl::remove(SessionImpl& session) {
   if (session.armed) timers_.erase({*session.armed, session.serial()});
   std::erase(batch_, &session);
   admission_.on_session_end(session.serial());
+  ledger_.release_all(session.serial(), now);
   sessions_.erase(session.serial());
 }
 
@@ -363,6 +374,22 @@ void Endpoint::remove_socket(SocketId socket, TimePoint now) {
     session->on_socket_removed(socket, now);
     impl_->on_work(*session);
   }
+}
+
+void Endpoint::on_connected(SocketId socket, const Address& local, const Address& remote,
+                            bool is_incoming, TimePoint now) {
+  const Connection connection{{socket, remote}, local, is_incoming};
+  SessionImpl* owner = impl_->find(impl_->ledger_.on_connected(connection, now));
+  if (owner == nullptr) return;
+  owner->on_connected(connection, now);
+  impl_->on_work(*owner);
+}
+
+void Endpoint::on_disconnected(SocketId socket, std::error_code, TimePoint now) {
+  SessionImpl* owner = impl_->find(impl_->ledger_.on_disconnected(socket));
+  if (owner == nullptr) return;
+  owner->on_socket_removed(socket, now);
+  impl_->on_work(*owner);
 }
 
 Session& Endpoint::dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler,
@@ -410,6 +437,7 @@ void Endpoint::on_datagrams(SocketId socket, const Address& from, ByteView datag
 }
 
 void Endpoint::on_timeout(TimePoint now) {
+  impl_->ledger_.on_timeout(now);
   while (!impl_->timers_.empty() && impl_->timers_.begin()->first <= now) {
     const auto [at, serial] = *impl_->timers_.begin();
     impl_->timers_.erase(impl_->timers_.begin());
@@ -421,8 +449,9 @@ void Endpoint::on_timeout(TimePoint now) {
 }
 
 std::optional<TimePoint> Endpoint::next_timeout() const {
-  if (impl_->timers_.empty()) return std::nullopt;
-  return impl_->timers_.begin()->first;
+  const std::optional<TimePoint> ledger = impl_->ledger_.next_timeout();
+  if (impl_->timers_.empty()) return ledger;
+  return earlier(ledger, impl_->timers_.begin()->first);
 }
 
 std::optional<Transmit> Endpoint::poll_transmit(MutableByteView buffer, TimePoint now) {
@@ -449,7 +478,7 @@ std::optional<Transmit> Endpoint::poll_transmit(MutableByteView buffer, TimePoin
     }
     session.is_queued = false;
     impl_->update(session, now);
-    if (session.is_over()) impl_->remove(session);
+    if (session.is_over()) impl_->remove(session, now);
   }
   return std::nullopt;
 }

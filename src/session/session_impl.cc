@@ -27,7 +27,11 @@ path::FinderTag read_tag(ByteView bytes) {
 }  // namespace
 
 SessionImpl::SessionImpl(SessionOwner& owner, Serial serial, Origin origin, TimePoint now)
-    : owner_(owner), serial_(serial), origin_(origin), now_(now) {}
+    : owner_(owner),
+      serial_(serial),
+      origin_(origin),
+      sockets_(owner.ledger().source_for(serial)),
+      now_(now) {}
 
 SessionImpl::~SessionImpl() = default;
 
@@ -49,9 +53,20 @@ void SessionImpl::start_meeting(const Meeting& meeting, SessionHandler& handler)
   config.local_tag = meeting.local_tag;
   config.remote_tag = meeting.remote_tag;
   config.check_key = meeting.check_key;
-  finder_.emplace(config, owner_.fork_random(), owner_.log(), now_);
-  owner_.on_tag(*this, meeting.local_tag);
-  for (const path::Candidate& local : owner_.socket_candidates()) finder_->add_local(local, now_);
+  make_finder(config, now_);
+  wipe(config.check_key);
+}
+
+void SessionImpl::make_finder(const path::PathFinderConfig& config, TimePoint now) {
+  path::PathFinderConfig complete = config;
+  complete.sockets = sockets_.get();
+  finder_.emplace(complete, owner_.fork_random(), owner_.log(), now);
+  wipe(complete.check_key);
+  owner_.on_tag(*this, config.local_tag);
+  for (const path::Candidate& local : owner_.socket_candidates()) finder_->add_local(local, now);
+  for (const Connection& connection : owner_.ledger().connections_of(serial_)) {
+    on_connected(connection, now);
+  }
 }
 
 void SessionImpl::start_accepted(const Path& from) { provisional_ = from; }
@@ -69,13 +84,29 @@ void SessionImpl::on_datagram(const Path& from, ByteView datagram, TimePoint now
   if (opened == packets_opened_) return;
   packets_opened_ = opened;
   if (provisional_ != from && (!provisional_ || !finder_)) provisional_ = from;
-  if (finder_) finder_->on_authentic(from, now);
+  if (!finder_) return;
+  if (owner_.ledger().is_stranger(from.socket)) adopt(from, now);
+  finder_->on_authentic(from, now);
+}
+
+/// An authentic datagram came over a connection that belongs to nobody yet: it is the peer's.
+void SessionImpl::adopt(const Path& from, TimePoint now) {
+  const Connection* connection = owner_.ledger().claim(from.socket, serial_, path());
+  if (connection != nullptr) on_connected(*connection, now);
+}
+
+void SessionImpl::on_connected(const Connection& connection, TimePoint now) {
+  now_ = now;
+  if (finder_) finder_->add_connection(connection.path, connection.local, now);
 }
 
 void SessionImpl::on_stun(const Path& from, const nat::StunMessage& message, ByteView raw,
                           TimePoint now) {
   now_ = now;
   if (!finder_) return;
+  if (owner_.ledger().is_stranger(from.socket) && finder_->is_proof(message, raw)) {
+    adopt(from, now);
+  }
   finder_->on_stun(from, message, raw, now);
   after_finder(now);
 }
@@ -128,10 +159,11 @@ void SessionImpl::make_exported_finder(TimePoint now) {
   config.role = is_dialer ? path::IceRole::kControlling : path::IceRole::kControlled;
   config.local_tag = is_dialer ? dialer : acceptor;
   config.remote_tag = is_dialer ? acceptor : dialer;
-  finder_.emplace(config, owner_.fork_random(), owner_.log(), now);
-  owner_.on_tag(*this, config.local_tag);
-  for (const path::Candidate& local : owner_.socket_candidates()) finder_->add_local(local, now);
-  if (provisional_) finder_->add_proven(*provisional_, now);
+  make_finder(config, now);
+  if (provisional_) {
+    adopt(*provisional_, now);
+    finder_->add_proven(*provisional_, now);
+  }
   for (const Address& address : dial_addresses_) {
     finder_->add_remote({path::CandidateType::kHost, address, SocketId()}, now);
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "session/endpoint.h"
+#include "session/socket_ledger.h"
 
 /// The inside of a session: a QUIC connection bound to a PathFinder. Only Endpoint uses it.
 namespace openp2p::session {
@@ -21,6 +22,7 @@ class SessionOwner {
   virtual void on_tag(SessionImpl& session, path::FinderTag tag) = 0;  ///< Its PathFinder's name.
   virtual std::optional<SocketId> socket_for(const Address& remote) const = 0;
   virtual std::vector<path::Candidate> socket_candidates() const = 0;
+  virtual SocketLedger& ledger() = 0;
   virtual Gatekeeper* gatekeeper() = 0;
   virtual std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) = 0;
   virtual Random fork_random() = 0;
@@ -54,6 +56,8 @@ class SessionImpl final : public Session,
   std::optional<Transmit> poll_transmit(MutableByteView buffer, TimePoint now);
   void on_network_changed(TimePoint now);
   void on_socket_removed(SocketId socket, TimePoint now);
+  /// A connection that this session asked for is up.
+  void on_connected(const Connection& connection, TimePoint now);
 
   Serial serial() const { return serial_; }
   Origin origin() const { return origin_; }
@@ -113,7 +117,9 @@ class SessionImpl final : public Session,
   };
 
   void after_finder(TimePoint now);
+  void make_finder(const path::PathFinderConfig& config, TimePoint now);
   void make_exported_finder(TimePoint now);
+  void adopt(const Path& from, TimePoint now);
   bool is_dialing() const { return origin_ == Origin::kDialed && !provisional_; }
   void widen_dial(TimePoint now);
   std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
@@ -129,6 +135,7 @@ class SessionImpl final : public Session,
   NodeId peer_{};
   Meeting meeting_;
   std::unique_ptr<quic::Connection> connection_;
+  std::unique_ptr<path::SocketSource> sockets_;  ///< What the finder asks; outlives it.
   std::optional<path::PathFinder> finder_;
   std::optional<Path> selected_;     ///< As last told to the handler.
   std::optional<Path> provisional_;  ///< Where the last authentic, or first, datagram came from.
