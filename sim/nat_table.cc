@@ -95,7 +95,8 @@ NatVerdict NatTable::admit(const Address& from, const Address& external, const A
     remove(mapping->id);  // The same two ends by another port: a tracker keeps one of the two.
     mapping = nullptr;
   }
-  if (mapping == nullptr && is_full()) return {NatAction::kDrop, from, external, NatRefusal::kNoPort};
+  if (mapping == nullptr && is_full())
+    return {NatAction::kDrop, from, external, NatRefusal::kNoPort};
   if (mapping == nullptr) mapping = create(key, external, /*is_allocated=*/false);
   touch_outbound(*mapping, from, now);
   return {NatAction::kForward, from, internal};
@@ -259,10 +260,13 @@ std::optional<Address> NatTable::add_static(const Address& internal, std::uint16
   if (options_.is_firewall) {
     external = internal;
   } else {
-    for (std::uint32_t i = 0; i < 65'536 - 1'024 && !external; ++i) {
-      const std::uint32_t port = (wanted_port - 1'024U + i) % (65'536 - 1'024) + 1'024;
-      const Address candidate{external_addresses_.front(), static_cast<std::uint16_t>(port)};
-      if (wanted_port >= 1'024 && !is_taken(candidate)) external = candidate;
+    constexpr std::uint32_t kFirst = 1'024;
+    constexpr std::uint32_t kCount = 65'536 - kFirst;
+    const std::uint32_t start = std::max<std::uint32_t>(wanted_port, kFirst) - kFirst;
+    for (std::uint32_t i = 0; i < kCount && !external; ++i) {
+      const auto port = static_cast<std::uint16_t>((start + i) % kCount + kFirst);
+      const Address candidate{external_addresses_.front(), port};
+      if (!is_taken(candidate)) external = candidate;
     }
   }
   if (external) statics_[*external] = {internal, expires_at};
@@ -280,6 +284,7 @@ std::size_t NatTable::statics(TimePoint now) {
 
 void NatTable::remove(MappingId id) {
   const auto mapping = mappings_.find(id);
+  if (mapping == mappings_.end()) return;  // Replaced before its time, see admit().
   const auto users = by_external_.find(mapping->second.external);
   std::erase(users->second, id);
   if (users->second.empty()) by_external_.erase(users);
