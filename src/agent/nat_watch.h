@@ -14,7 +14,8 @@
 
 namespace openp2p::agent {
 
-class TcpSurvey;
+class StunLookup;
+class TcpWatch;
 class UdpSurvey;
 
 /// Knows how the NAT in front of this node behaves, for UDP and TCP over IPv4, and keeps knowing
@@ -47,11 +48,11 @@ class NatWatch {
 
   const path::SideProfile& profile() const { return profile_; }  ///< `methods`: all.
   bool is_measuring() const;
-  /// Makes last_port of a sequential NAT fresh, in one round trip; `done` comes at once from inside
-  /// where there is nothing to refresh, and after kRefreshMax where nothing answers.
+  /// Makes last_port of a sequential NAT fresh, in one round trip; `done` comes from inside where
+  /// there is nothing to refresh, and after kRefreshMax where nothing answers.
   void refresh(std::function<void()> done);
   static constexpr Duration kRefreshMax = std::chrono::milliseconds(600);
-  /// At most this many wait for one answer; more are told at once, with what is known.
+  /// So many wait for one answer; more are told at once, with what is known.
   static constexpr std::size_t kRefreshesMax = 64;
 
   /// While at least one holder needs TCP, and while UDP is blocked, a connection keeps the mapping
@@ -75,13 +76,24 @@ class NatWatch {
   std::vector<std::string> evidence() const;  ///< Of the last measurements, a line each.
 
  private:
+  /// Interfaces come up in several steps, which are one change.
+  static constexpr Duration kSettleTime = std::chrono::milliseconds(250);
+  /// Between measurements for any reason: a server that reports other addresses all the time costs
+  /// a dozen datagrams each time.
+  static constexpr Duration kGapMin = std::chrono::seconds(5);
+  /// An attempt that begins later than this has it measured again, in parallel.
+  static constexpr Duration kStaleAfter = std::chrono::minutes(10);
+  static constexpr Duration kStaleAfterFailure = std::chrono::seconds(30);
+
   void measure_soon(Duration delay);
+  void measure_if_stale();
   void begin();
-  void on_servers_found(std::vector<Address> servers);
-  void on_udp_done();
-  void on_tcp_changed();
+  void on_servers_found(std::vector<Address> found);
   void conclude();
+  void take_udp(path::SideProfile& next);
+  void on_refreshed();
   void finish_refresh();
+  void retire(std::unique_ptr<UdpSurvey>& survey);
   void update_hold();
 
   NodeContext& context_;
@@ -90,15 +102,21 @@ class NatWatch {
   std::vector<Address> servers_;  ///< Found under them: IPv4.
   std::uint16_t tcp_port_ = 0;
   path::SideProfile profile_;
+  std::vector<path::Candidate> told_tcp_;  ///< tcp_reflexive() when on_changed was called last.
   std::optional<Address> observed_;
   bool is_udp_proven_ = false;  ///< The server's session goes over it.
   std::optional<TimePoint> measure_at_;
-  std::optional<TimePoint> measured_at_;
-  std::unique_ptr<Platform::Pending> lookup_;
+  std::optional<TimePoint> begun_at_;
+  bool is_looking_up_ = false;
+  bool is_udp_silent_ = false;  ///< The last survey had no answer.
+  std::vector<std::string> udp_evidence_;
+  std::unique_ptr<StunLookup> lookup_;
   std::unique_ptr<UdpSurvey> udp_;
   std::unique_ptr<UdpSurvey> refreshing_;
-  std::unique_ptr<TcpSurvey> tcp_;
+  std::vector<std::unique_ptr<UdpSurvey>> retired_;  ///< Until none of their callbacks runs.
+  std::unique_ptr<TcpWatch> tcp_;
   std::vector<std::function<void()>> refreshes_;
+  TimePoint refreshed_by_;
   unsigned holders_ = 0;
   std::optional<Duration> mapping_lifetime_;
 };

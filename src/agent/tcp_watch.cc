@@ -1,0 +1,275 @@
+#include "agent/tcp_watch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "nat/port_pattern.h"
+#include "nat/stun_transaction.h"
+
+namespace openp2p::agent {
+namespace {
+
+/// The first, one with the same address and another port, one with another address.
+std::vector<Address> chosen(const std::vector<Address>& servers) {
+  std::vector<Address> chosen;
+  if (servers.empty()) return chosen;
+  chosen.push_back(servers.front());
+  for (const bool is_same_ip : {true, false}) {
+    const auto found = std::ranges::find_if(servers, [&](const Address& server) {
+      return server != servers.front() && (server.ip == servers.front().ip) == is_same_ip;
+    });
+    if (found != servers.end()) chosen.push_back(*found);
+  }
+  return chosen;
+}
+
+bool is_believable(const Address& seen, const Address& server) {
+  return seen.port != 0 && seen.ip.is_v4() == server.ip.is_v4() && !seen.ip.is_unspecified() &&
+         !seen.ip.is_multicast() && (!seen.ip.is_loopback() || server.ip.is_loopback());
+}
+
+}  // namespace
+
+TcpWatch::TcpWatch(NodeContext& context, path::SocketSource& sockets,
+                   std::function<void()> on_changed)
+    : context_(context), sockets_(sockets), on_changed_(std::move(on_changed)) {}
+
+TcpWatch::~TcpWatch() = default;
+
+void TcpWatch::measure(const std::vector<Address>& servers, std::uint16_t port) {
+  for (Connection& connection : connections_) drop(connection);
+  connections_.clear();
+  servers_ = chosen(servers);
+  port_ = port;
+  reopen_at_.reset();
+  retry_ = Duration::zero();
+  is_measuring_ = true;
+  for (const Address& server : servers_) connections_.push_back(connect(server));
+  settle();
+}
+
+void TcpWatch::set_held(bool is_held) {
+  if (is_held_ == is_held) return;
+  is_held_ = is_held;
+  if (is_held) retry_ = Duration::zero();  // Somebody waits.
+  keep_or_drop();
+}
+
+bool TcpWatch::is_answered() const {
+  return std::ranges::any_of(measured_, [](const Connection& c) { return c.mapped.has_value(); });
+}
+
+std::optional<Address> TcpWatch::mapped() const {
+  const Connection* const connection = live();
+  return connection != nullptr && is_held_ ? connection->mapped : std::nullopt;
+}
+
+// --- Events ---
+
+bool TcpWatch::on_connected(SocketId socket) {
+  Connection* const connection = find(socket);
+  if (connection == nullptr) return false;
+  if (connection->stage == Stage::kConnecting) ask(*connection);
+  return true;
+}
+
+bool TcpWatch::on_disconnected(SocketId socket) {
+  std::erase(closing_, socket);
+  Connection* const connection = find(socket);
+  if (connection == nullptr) return false;
+  connection->socket.reset();
+  fail(*connection);
+  settle();
+  return true;
+}
+
+bool TcpWatch::on_stun(SocketId socket, const Address& from, ByteView datagram) {
+  Connection* const connection = find(socket);
+  if (connection == nullptr) return false;
+  const auto answer = nat::decode_stun(datagram);
+  if (!answer || from != connection->remote || answer->transaction != connection->asked ||
+      answer->message_class != nat::StunClass::kSuccess || connection->stage != Stage::kAsked) {
+    return true;
+  }
+  const auto seen = answer->xor_mapped_address;
+  if (!seen || !is_believable(*seen, connection->remote)) {
+    fail(*connection);
+  } else {
+    if (connection->mapped) retry_ = Duration::zero();  // It has lived for a while.
+    connection->stage = Stage::kAnswered;
+    connection->mapped = *seen;
+    connection->due_at = context_.now + kKeepAlive;
+  }
+  settle();
+  return true;
+}
+
+void TcpWatch::on_timeout() {
+  for (const SocketId socket : std::exchange(closing_, {})) sockets_.close(socket);
+  bool is_changed = false;
+  for (Connection& connection : connections_) {
+    if (connection.stage == Stage::kFailed || context_.now < connection.due_at) continue;
+    if (connection.stage == Stage::kAnswered) {
+      ask(connection);  // Keeps the mapping, and notices when the connection is dead.
+    } else {
+      fail(connection);
+      is_changed = true;
+    }
+  }
+  if (is_changed) settle();
+  if (reopen_at_ && context_.now >= *reopen_at_) reopen();
+  for (const SocketId socket : std::exchange(closing_, {})) sockets_.close(socket);
+}
+
+std::optional<TimePoint> TcpWatch::next_timeout() const {
+  if (!closing_.empty()) return context_.now;
+  std::optional<TimePoint> next = reopen_at_;
+  for (const Connection& connection : connections_) {
+    if (connection.stage != Stage::kFailed) next = earlier(next, connection.due_at);
+  }
+  return next;
+}
+
+// --- Connections ---
+
+TcpWatch::Connection TcpWatch::connect(const Address& remote) {
+  Connection connection;
+  connection.remote = remote;
+  connection.due_at = context_.now + kPatience;
+  connection.socket = sockets_.connect_tcp(remote, port_, kPatience);
+  if (!connection.socket) connection.stage = Stage::kFailed;
+  return connection;
+}
+
+TcpWatch::Connection* TcpWatch::find(SocketId socket) {
+  const auto found =
+      std::ranges::find_if(connections_, [&](const Connection& c) { return c.socket == socket; });
+  return found == connections_.end() ? nullptr : &*found;
+}
+
+const TcpWatch::Connection* TcpWatch::live() const {
+  const auto found = std::ranges::find_if(connections_, [](const Connection& c) {
+    return c.socket && c.mapped && c.stage != Stage::kFailed;
+  });
+  return found == connections_.end() ? nullptr : &*found;
+}
+
+TcpWatch::Connection* TcpWatch::live() {
+  return const_cast<Connection*>(std::as_const(*this).live());
+}
+
+void TcpWatch::ask(Connection& connection) {
+  nat::StunMessage request;
+  request.transaction =
+      nat::make_transaction_id(context_.endpoint->new_tag().value(), context_.secrets);
+  std::array<std::byte, nat::kStunBytesMax> out;
+  const std::size_t size = nat::encode_stun(request, {}, out);
+  connection.asked = request.transaction;
+  connection.stage = Stage::kAsked;
+  connection.due_at = context_.now + kPatience;
+  context_.endpoint->send_datagram(*connection.socket, connection.remote,
+                                   ByteView(out).first(size));
+}
+
+void TcpWatch::fail(Connection& connection) {
+  drop(connection);
+  connection.stage = Stage::kFailed;
+}
+
+void TcpWatch::drop(Connection& connection) {
+  if (connection.socket) closing_.push_back(*connection.socket);
+  connection.socket.reset();
+}
+
+/// After a connection got its answer or failed.
+void TcpWatch::settle() {
+  const auto is_settled = [](const Connection& c) {
+    return c.stage == Stage::kAnswered || c.stage == Stage::kFailed;
+  };
+  if (!std::ranges::all_of(connections_, is_settled)) return;
+  if (std::exchange(is_measuring_, false)) {
+    measured_ = connections_;
+    conclude();
+  } else if (const Connection* const connection = live()) {
+    profile_.external = connection->mapped->ip;
+    profile_.last_port = connection->mapped->port;
+  }
+  keep_or_drop();
+  on_changed_();
+}
+
+void TcpWatch::keep_or_drop() {
+  if (is_measuring_) return;
+  const Connection* const kept = is_held_ ? live() : nullptr;
+  for (Connection& connection : connections_) {
+    if (&connection != kept) drop(connection);
+  }
+  std::erase_if(connections_, [](const Connection& c) { return !c.socket; });
+  const bool is_missing = is_held_ && connections_.empty() && !servers_.empty();
+  if (!is_missing) return reopen_at_.reset();
+  if (reopen_at_) return;
+  reopen_at_ = context_.now + retry_;
+  retry_ = std::clamp(retry_ * 2, kRetryFirst, kRetryMax);
+}
+
+/// In turn to each service: the system may keep a pair of addresses to itself for a while after a
+/// connection between them ended (RFC 9293 section 3.4.1, TIME-WAIT).
+void TcpWatch::reopen() {
+  reopen_at_.reset();
+  next_server_ = (next_server_ + 1) % servers_.size();
+  connections_.push_back(connect(servers_[next_server_]));
+  if (connections_.back().stage == Stage::kFailed) settle();
+}
+
+// --- Conclusions ---
+
+void TcpWatch::conclude() {
+  profile_ = nat::NatProfile();
+  std::vector<nat::MappingSample> samples;
+  std::optional<Address> main, other_port, other_ip;
+  for (const Connection& connection : measured_) {
+    if (!connection.mapped) continue;
+    const Address& first = servers_.front();
+    auto& place = connection.remote == first         ? main
+                  : connection.remote.ip == first.ip ? other_port
+                                                     : other_ip;
+    place = connection.mapped;
+    const auto is_same = [&](const auto& s) { return s.external == *connection.mapped; };
+    if (std::ranges::none_of(samples, is_same)) samples.push_back({port_, *connection.mapped});
+  }
+  if (samples.empty()) return;
+  const Address& seen = samples.front().external;
+  const std::vector<IpAddress> own = context_.platform.local_addresses();
+  profile_.external = seen.ip;
+  profile_.is_translated = seen.port != port_ || std::ranges::find(own, seen.ip) == own.end();
+  using enum nat::Dependence;
+  if (!profile_.is_translated || (main && other_ip == main)) {
+    profile_.mapping = kEndpointIndependent;
+  } else if (samples.size() > 1) {
+    const bool is_by_address = main && other_port == main;
+    profile_.mapping = is_by_address ? kAddressDependent : kAddressAndPortDependent;
+  } else if (main && other_port) {
+    profile_.mapping = kIndependentOrAddressDependent;
+  }
+  const nat::PortPattern pattern = nat::infer_pattern(samples);
+  profile_.allocation = pattern.allocation;
+  profile_.last_port = pattern.last_port;
+  profile_.step = pattern.step;
+  profile_.block = pattern.block;
+}
+
+std::vector<std::string> TcpWatch::evidence() const {
+  std::vector<std::string> lines;
+  for (const Connection& connection : measured_) {
+    lines.push_back(connection.mapped
+                        ? fmt::format("TCP port {} is seen by {} as {}", port_,
+                                      connection.remote.text(), connection.mapped->text())
+                        : fmt::format("no answer over TCP from {}", connection.remote.text()));
+  }
+  return lines;
+}
+
+}  // namespace openp2p::agent
