@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/ids.h"
+#include "forward/destination.h"
 #include "forward/open_message.h"
 
 using namespace openp2p;

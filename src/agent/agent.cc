@@ -14,6 +14,7 @@
 #include "agent/log_sink.h"
 #include "agent/node_driver.h"
 #include "agent/state_start.h"
+#include "forward/destination.h"
 #include "net/clock.h"
 #include "net/http_server.h"
 #include "net/interfaces.h"

@@ -19,7 +19,7 @@ struct AgentOptions {
   std::optional<std::string> name;  ///< is_valid_name(); at first start the host name stands in.
   std::optional<bool> accepts_lan;
   std::optional<std::vector<std::string>>
-      accepts;                        ///< "HOST:PORT", parse_destination() reads them.
+      accepts;                        ///< "HOST:PORT", forward::parse_destination() reads them.
   std::optional<std::uint16_t> port;  ///< UDP; 0: any.
   std::optional<unsigned> share_mbit;
   std::vector<ForwardSpec> forwards;  ///< To be added, or to replace those of the same name.

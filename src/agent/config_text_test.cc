@@ -5,34 +5,6 @@
 namespace openp2p::agent {
 namespace {
 
-TEST(ConfigText, ReadsDestinations) {
-  EXPECT_EQ(parse_destination("nas:22"), (Destination{"nas", 22}));
-  EXPECT_EQ(parse_destination("a.b-c.example.:65535"), (Destination{"a.b-c.example.", 65535}));
-  EXPECT_EQ(parse_destination("192.0.2.1:80"), (Destination{"192.0.2.1", 80}));
-  EXPECT_EQ(parse_destination("[::1]:22"), (Destination{"::1", 22}));
-  EXPECT_EQ(parse_destination("my_host:1"), (Destination{"my_host", 1}));
-}
-
-TEST(ConfigText, RefusesWhatIsNoDestination) {
-  for (const char* text :
-       {"",         ":",      "nas",     "nas:",       ":22",      "nas:0",    "nas:65536",
-        "nas:-1",   "nas:+1", "nas: 22", "::1:22",     "[nas]:22", "[::1]",    "[]:22",
-        "a b:22",   "a/b:22", "-x:22",   "a..b:22",    ".a:22",    "1.2.3:22", "256.1.1.1:22",
-        "a\x1b:22", "a\n:22", "nas:22x", "[::1]:22:33"}) {
-    EXPECT_FALSE(parse_destination(text)) << text;
-  }
-  EXPECT_FALSE(parse_destination(std::string(64, 'a') + ":22"));
-  EXPECT_FALSE(parse_destination(std::string(300, 'a') + ":22"));
-}
-
-TEST(ConfigText, WritesDestinationsSoThatTheyReadBack) {
-  for (const char* text : {"nas:22", "192.0.2.1:80", "[2001:db8::1]:443"}) {
-    const auto read = parse_destination(text);
-    ASSERT_TRUE(read);
-    EXPECT_EQ(destination_text(*read), text);
-  }
-}
-
 TEST(ConfigText, ListensOnLoopbackUnlessAnAddressIsNamed) {
   EXPECT_EQ(parse_listen("2222")->text(), "127.0.0.1:2222");
   EXPECT_EQ(parse_listen("localhost:2222")->text(), "127.0.0.1:2222");

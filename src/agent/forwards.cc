@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "forward/accept_policy.h"
+#include "forward/destination.h"
 
 namespace openp2p::agent {
 namespace {
@@ -29,7 +30,7 @@ std::string listen_hint(const ForwardSpec& spec, const std::error_code& error) {
 std::string hint_of(const ForwardSpec& spec, const forward::OpenAnswer& answer) {
   if (answer.status != forward::OpenStatus::kDenied) return {};
   return "restart the peer's agent with: openp2p up --accept " +
-         forward::destination_text(spec.host, spec.port) +
+         forward::destination_text({spec.host, spec.port}) +
          " (or --accept-lan for its whole local network)";
 }
 

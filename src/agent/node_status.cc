@@ -4,6 +4,7 @@
 
 #include "agent/node.h"
 #include "agent/state.h"
+#include "forward/destination.h"
 #include "forward/open_message.h"
 
 namespace openp2p::agent {
@@ -72,7 +73,7 @@ NodeStatus Node::status() const {
   status.forwards = forwards_.size();
   status.accepts_lan = services_.policy().accept_lan;
   for (const auto& destination : services_.policy().destinations) {
-    status.accepts.push_back(forward::destination_text(destination.host, destination.port));
+    status.accepts.push_back(forward::destination_text(destination));
   }
   return status;
 }

@@ -6,6 +6,7 @@
 #include "agent/config_text.h"
 #include "agent/json_text.h"
 #include "base/ids.h"
+#include "forward/destination.h"
 
 namespace openp2p::agent {
 namespace json = boost::json;
@@ -209,7 +210,7 @@ void Importer::take_app(const OriginalApp& app) {
   }
   spec.listen.ip = listen_address(app, spec.name);
   say("taken over: forward " + spec.name + " from " + spec.listen.text() + " to " +
-      destination_text({spec.host, spec.port}) + " at " + spec.peer);
+      forward::destination_text({spec.host, spec.port}) + " at " + spec.peer);
   if (spec.name != app.name && !app.name.empty()) say(spec.name + ": was named " + app.name);
   if (!spec.is_enabled) {
     say(spec.name +

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/close_text.h"
+
 namespace openp2p::agent {
 namespace {
 
@@ -19,25 +21,6 @@ constexpr Duration kProfilePatience = 500ms;  // What is known of the NAT is the
 /// Both sides' signals meet the same servers, so their ways differ by less than this; and a check
 /// that comes later than it could is better than one that comes too early.
 constexpr Duration kGoMargin = 10ms;
-
-std::string close_text(const session::CloseReason& reason) {
-  using Kind = session::CloseReason::Kind;
-  switch (reason.kind) {
-    case Kind::kLocal:
-      return reason.text;
-    case Kind::kPeer:
-      return "the peer closed the session: " + reason.text;
-    case Kind::kIdle:
-      return "the peer went silent";
-    case Kind::kRefused:
-      return "the peer did not prove its key: " + reason.text;
-    case Kind::kProtocol:
-      return "the session was reset (the peer restarted?)";
-    case Kind::kHandshakeTimeout:
-      return "the peer did not finish the handshake";
-  }
-  return reason.text;
-}
 
 }  // namespace
 
@@ -439,7 +422,7 @@ void PeerLink::on_batch_end(session::Session&) {
 void PeerLink::on_closed(session::Session& session, const session::CloseReason& reason) {
   if (&session != session_) return;
   session_ = nullptr;  // It is over: nothing is to be closed.
-  const std::string text = close_text(reason);
+  const std::string text = close_text(reason, OtherParty::kPeer);
   if (state_ == State::kConnecting) return fail(text);
   end_session(text);
 }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "forward/destination.h"
 #include "net/dial_error.h"
 
 namespace openp2p::agent {
@@ -28,7 +29,7 @@ OpenStatus to_status(const std::error_code& error) {
 }
 
 OpenAnswer to_answer(const OpenRequest& request, const std::error_code& error) {
-  const std::string where = forward::destination_text(request.host, request.port);
+  const std::string where = forward::destination_text({request.host, request.port});
   const OpenStatus status = to_status(error);
   if (status == OpenStatus::kDenied) {
     return {status, where +

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/close_text.h"
 #include "control.pb.h"
 
 namespace openp2p::agent {
@@ -79,26 +80,6 @@ SignalFailure to_failure(control::SignalFailed::Code code) {
   if (code == control::SignalFailed::OFFLINE) return SignalFailure::kOffline;
   if (code == control::SignalFailed::NO_SUCH_NODE) return SignalFailure::kNoSuchNode;
   return SignalFailure::kTooMany;  // Or unknown to this version: it passes, or the attempt ends.
-}
-
-std::string close_text(const session::CloseReason& reason) {
-  using Kind = session::CloseReason::Kind;
-  switch (reason.kind) {
-    case Kind::kLocal:
-      return reason.text;
-    case Kind::kPeer:
-      return "the server closed the connection: " + reason.text;
-    case Kind::kIdle:
-      return "the server went silent";
-    case Kind::kRefused:
-      return "the server did not prove the key of the join token, or speaks another protocol (" +
-             reason.text + ")";
-    case Kind::kProtocol:
-      return "the connection was reset: " + reason.text;
-    case Kind::kHandshakeTimeout:
-      return "the server does not answer: it is down, or a firewall blocks UDP to it";
-  }
-  return reason.text;
 }
 
 }  // namespace
@@ -368,7 +349,7 @@ void ServerLink::on_path_changed(session::Session& session) {
 void ServerLink::on_batch_end(session::Session&) {}
 
 void ServerLink::on_closed(session::Session& session, const session::CloseReason& reason) {
-  if (&session == session_) lose(close_text(reason));
+  if (&session == session_) lose(close_text(reason, OtherParty::kServer));
 }
 
 }  // namespace openp2p::agent

@@ -5,6 +5,7 @@
 
 #include "agent/config_text.h"
 #include "agent/json_text.h"
+#include "forward/destination.h"
 #include "wire/join_token.h"
 
 namespace openp2p::agent {
@@ -93,7 +94,8 @@ void StateReader::read_server(AgentState& state) {
   ServerIdentity server;
   server.addresses = texts(from, "addresses", JoinToken::kAddressesMax);
   for (const std::string& address : server.addresses) {
-    if (!parse_destination(address)) wrong("\"addresses\": \"" + address + "\" is not HOST:PORT");
+    if (!forward::parse_destination(address))
+      wrong("\"addresses\": \"" + address + "\" is not HOST:PORT");
   }
   if (server.addresses.empty()) wrong("\"server\" has no address");
   const auto key = NodeId::parse(text(from, "key", /*required=*/true));
@@ -157,7 +159,8 @@ AgentState StateReader::read() {
   state.accepts_lan = flag(root_, "accept_lan", /*absent=*/false);
   state.accepts = texts(root_, "accept", kAcceptsMax);
   for (const std::string& accept : state.accepts) {
-    if (!parse_destination(accept)) wrong("\"accept\": \"" + accept + "\" is not HOST:PORT");
+    if (!forward::parse_destination(accept))
+      wrong("\"accept\": \"" + accept + "\" is not HOST:PORT");
   }
   state.port = static_cast<std::uint16_t>(number(root_, "port", 65'535));
   if (root_.contains("share_mbit")) {

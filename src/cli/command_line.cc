@@ -15,6 +15,7 @@
 #include "cli/queries.h"
 #include "cli/secret_arguments.h"
 #include "cli/table.h"
+#include "forward/destination.h"
 
 namespace openp2p::cli {
 namespace {
@@ -209,7 +210,7 @@ void CommandLine::add_forwards() {
 }
 
 int CommandLine::start_forward() {
-  const auto destination = agent::parse_destination(to_);
+  const auto destination = forward::parse_destination(to_);
   const auto listen = agent::parse_listen(listen_);
   agent::ForwardSpec spec{.name = name_, .peer = peer_, .host = "", .listen = {}};
   if (!destination) {

@@ -14,6 +14,7 @@
 #include "cli/exit_code.h"
 #include "cli/import.h"
 #include "cli/table.h"
+#include "forward/destination.h"
 
 namespace openp2p::cli {
 namespace {
@@ -114,7 +115,7 @@ bool put_accepts(const UpOptions& options, agent::AgentOptions& out) {
     return true;
   }
   for (const std::string& accept : options.accepts) {
-    if (agent::parse_destination(accept)) continue;
+    if (forward::parse_destination(accept)) continue;
     print_error("--accept " + accept + " is not HOST:PORT (an IPv6 host in brackets)");
     return false;
   }
