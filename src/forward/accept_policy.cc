@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-
-#include "forward/open_message.h"
 
 namespace openp2p::forward {
 namespace {
@@ -55,34 +52,6 @@ bool AcceptPolicy::allows(std::string_view host, const IpAddress& resolved, std:
   };
   if (std::ranges::any_of(destinations, is_listed)) return true;
   return accept_lan && is_on_local_network(resolved, own);
-}
-
-Result<AcceptPolicy::Destination> parse_destination(std::string_view text) {
-  const auto malformed = std::make_error_code(std::errc::invalid_argument);
-  std::string_view host;
-  if (text.starts_with('[')) {
-    const auto end = text.find("]:");
-    if (end == std::string_view::npos) return malformed;
-    host = text.substr(1, end - 1);
-    text.remove_prefix(end + 2);
-    if (!IpAddress::parse(host)) return malformed;
-  } else {
-    const auto colon = text.find(':');
-    if (colon == std::string_view::npos) return malformed;
-    host = text.substr(0, colon);
-    text.remove_prefix(colon + 1);
-  }
-  std::uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (error != std::errc() || end != text.data() + text.size() || port == 0) return malformed;
-  if (!is_valid_host(host)) return malformed;
-  return AcceptPolicy::Destination{std::string(host), port};
-}
-
-std::string destination_text(std::string_view host, std::uint16_t port) {
-  const auto ip = IpAddress::parse(host);
-  const bool is_v6 = ip && ip->is_v6();
-  return (is_v6 ? "[" + std::string(host) + "]" : std::string(host)) + ":" + std::to_string(port);
 }
 
 }  // namespace openp2p::forward

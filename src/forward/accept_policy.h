@@ -1,12 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/address.h"
-#include "base/result.h"
+#include "forward/destination.h"
 
 namespace openp2p::forward {
 
@@ -18,11 +17,6 @@ namespace openp2p::forward {
 /// `destinations`: just those. Judged on the address that a name resolved to, so that a name cannot
 /// change its meaning between the check and the connection.
 struct AcceptPolicy {
-  struct Destination {
-    std::string host;  ///< A name or an address, as the peer asks for it.
-    std::uint16_t port = 0;
-    friend bool operator==(const Destination&, const Destination&) = default;
-  };
   static constexpr std::size_t kDestinationsMax = 256;
 
   bool accept_lan = false;
@@ -31,9 +25,5 @@ struct AcceptPolicy {
   bool allows(std::string_view host, const IpAddress& resolved, std::uint16_t port,
               const std::vector<IpAddress>& own) const;
 };
-
-/// "HOST:PORT" or "[IPv6]:PORT".
-Result<AcceptPolicy::Destination> parse_destination(std::string_view text);
-std::string destination_text(std::string_view host, std::uint16_t port);
 
 }  // namespace openp2p::forward

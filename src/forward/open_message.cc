@@ -6,17 +6,13 @@
 #include "base/address.h"
 #include "base/check.h"
 #include "base/ids.h"
+#include "forward/destination.h"
 #include "wire/codec.h"
 
 namespace openp2p::forward {
 namespace {
 
 constexpr std::uint8_t kVersion = 1;
-
-bool is_host_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-         c == '.' || c == '_';
-}
 
 /// kTruncated: more bytes are wanted. Other errors: this can never become a message.
 Result<OpenRequest> decode(Reader& in, const OpenRequest*) {
@@ -83,12 +79,6 @@ std::string_view open_status_text(OpenStatus status) {
       return "failed";
   }
   return "failed";
-}
-
-bool is_valid_host(std::string_view host) {
-  if (host.empty() || host.size() > OpenRequest::kHostBytesMax) return false;
-  if (IpAddress::parse(host)) return true;
-  return host.front() != '-' && host.front() != '.' && std::ranges::all_of(host, is_host_character);
 }
 
 Bytes encode(const OpenRequest& request) {

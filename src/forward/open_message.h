@@ -24,7 +24,8 @@ enum class StreamKind : std::uint8_t {
 };
 
 struct OpenRequest {
-  static constexpr std::size_t kHostBytesMax = 255;  ///< A DNS name (RFC 1035 section 2.3.4).
+  static constexpr std::size_t kHostBytesMax =
+      255;  ///< What the length says; is_valid_host() takes 253.
   StreamKind kind = StreamKind::kTcp;
   std::string host;
   std::uint16_t port = 0;
@@ -54,9 +55,6 @@ inline constexpr std::size_t kAnswerBytesMax = 3 + OpenAnswer::kTextBytesMax;
 
 Bytes encode(const OpenRequest& request);
 Bytes encode(const OpenAnswer& answer);  ///< A longer text is cut.
-
-/// A host as a person may name one: an address, or a DNS name of letters, digits, '-', '.' and '_'.
-bool is_valid_host(std::string_view host);
 
 /// Collects a message that arrives in pieces. `feed` gives how many bytes of `data` it took; the
 /// rest is stream data. An error is final.

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/ids.h"
+#include "forward/destination.h"
 
 namespace openp2p::forward {
 namespace {
@@ -32,7 +33,8 @@ std::optional<Message> decode_whole(ByteView bytes) {
 }
 
 TEST(OpenMessage, RequestsComeBackAsTheyWere) {
-  const std::string longest(OpenRequest::kHostBytesMax, 'a');
+  const std::string label = std::string(62, 'a') + '.';
+  const std::string longest = label + label + label + label + 'a';  // DNS allows no more.
   for (const std::string& host :
        {std::string("127.0.0.1"), std::string("fd00::1"), std::string("printer_2.lan."), longest}) {
     const auto back = decode_whole<OpenRequest>(encode(OpenRequest{.host = host, .port = 65'535}));
@@ -132,8 +134,6 @@ TEST(OpenMessage, HostsThatAPersonWouldNotWriteAreRefused) {
     EXPECT_FALSE(OpenDecoder<OpenRequest>().feed(raw_request(host, 80))) << printable(host);
   }
   EXPECT_FALSE(is_valid_host(""));
-  EXPECT_FALSE(is_valid_host(std::string(256, 'a')));
-  EXPECT_TRUE(is_valid_host(std::string(255, 'a')));
 }
 
 TEST(OpenMessage, ControlCharactersOfAnAnswerAreNotShown) {
