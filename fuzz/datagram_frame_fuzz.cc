@@ -22,7 +22,7 @@ std::pair<Bytes, bool> reframe(ByteView stream, std::size_t piece) {
     stream = stream.subspan(copy.size());
     MutableByteView data = copy;
     for (;;) {
-      const auto train = deframer.take(data);
+      auto train = deframer.take(data);
       if (!train) return {out, false};
       if (!*train) break;
       CHECK((*train)->segment_bytes > 0 && (*train)->segment_bytes <= kDatagramBytesMax);

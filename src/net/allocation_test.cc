@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "net/deferred.h"
+#include "net/framed_stream.h"
 #include "net/tcp_dialer.h"
 #include "net/tcp_listener.h"
 #include "net/test_loop.h"
@@ -65,6 +66,28 @@ void play(IoContext& io, const int& counter, int rounds) {
   while (counter < end) io.run_one();
 }
 
+/// Two streams that throw one burst to and fro.
+class FramedPlayer final : public FramedHandler {
+ public:
+  explicit FramedPlayer(std::size_t datagrams) : burst_(datagrams * 1'200) {}
+  void serve(TimePoint now) { stream->send({burst_, 1'200}, now); }
+  void on_connected(TimePoint) override {}
+  void on_train(const DatagramTrain& train, TimePoint now) override {
+    bytes_received += train.datagrams.size();
+    if (bytes_received % burst_.size() != 0) return;
+    ++rallies;
+    serve(now);
+  }
+  void on_closed(std::error_code, TimePoint) override {}
+
+  std::unique_ptr<FramedStream> stream;
+  std::size_t bytes_received = 0;
+  int rallies = 0;
+
+ private:
+  Bytes burst_;
+};
+
 TEST(Allocation, UdpAllocatesNothingPerBatch) {
   IoContext io;
   UdpBuffers buffers;
@@ -79,6 +102,26 @@ TEST(Allocation, UdpAllocatesNothingPerBatch) {
   const std::size_t before = allocations;
   ASSERT_GT(before, 0u) << "nothing is counted";
   play(io, one.rallies, 500);
+
+  EXPECT_EQ(allocations - before, 0u);
+}
+
+TEST(Allocation, FramedStreamAllocatesNothingPerDatagram) {
+  IoContext io;
+  UdpBuffers buffers;
+  FramedPlayer one(50), two(50);
+  const auto listener =
+      TcpListener::listen_bare(io, kAny, /*shares_port=*/false, [&](Descriptor socket) {
+        two.stream = FramedStream::adopt({io, buffers, two}, std::move(socket));
+      });
+  one.stream =
+      std::move(*FramedStream::connect({io, buffers, one}, (*listener)->local_address(), 0, 5s));
+  ASSERT_TRUE(run_until(io, [&] { return two.stream && one.stream->is_connected(); }));
+  one.serve(monotonic_now());
+  play(io, one.rallies, 50);
+
+  const std::size_t before = allocations;
+  play(io, one.rallies, 100);
 
   EXPECT_EQ(allocations - before, 0u);
 }

@@ -34,6 +34,13 @@ void set_option(int socket, int level, int name) {
   ::setsockopt(socket, level, name, &on, sizeof on);
 }
 
+// Only when it listens: a program that had listened there before would have been shared with, too.
+void share_port(int socket) {
+#ifdef SO_REUSEPORT
+  set_option(socket, SOL_SOCKET, SO_REUSEPORT);
+#endif
+}
+
 Result<Descriptor> make_listening_socket(const Address& local) {
   Descriptor socket(::socket(local.ip.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM, IPPROTO_TCP));
   if (!socket) return last_error();
@@ -52,8 +59,8 @@ Result<Descriptor> make_listening_socket(const Address& local) {
 }  // namespace
 
 struct TcpListener::State {
-  State(IoContext& loop, Descriptor fd, OnAccept callback)
-      : io(loop), socket(std::move(fd)), on_accept(std::move(callback)) {}
+  State(IoContext& loop, Descriptor fd, OnSocket callback)
+      : io(loop), socket(std::move(fd)), on_socket(std::move(callback)) {}
 
   static void start(const std::shared_ptr<State>& state);
   void accept_some();
@@ -66,7 +73,7 @@ struct TcpListener::State {
 
   IoContext& io;
   Descriptor socket;
-  OnAccept on_accept;
+  OnSocket on_socket;
   std::optional<Readiness> readiness;
   std::optional<LightTimer> retry;
   bool is_paused = false;
@@ -100,15 +107,25 @@ void TcpListener::State::accept_some() {
       continue;  // This connection died in the queue (accept(2)): the next may be well.
     }
     ::fcntl(accepted.number(), F_SETFD, FD_CLOEXEC);
-    on_accept(make_tcp_stream(io, std::move(accepted)));
+    on_socket(std::move(accepted));
   }
 }
 
 Result<std::unique_ptr<TcpListener>> TcpListener::listen(IoContext& io, const Address& local,
                                                          OnAccept on_accept) {
+  return listen_bare(io, local, /*shares_port=*/false,
+                     [&io, on_accept = std::move(on_accept)](Descriptor socket) {
+                       on_accept(make_tcp_stream(io, std::move(socket)));
+                     });
+}
+
+Result<std::unique_ptr<TcpListener>> TcpListener::listen_bare(IoContext& io, const Address& local,
+                                                              bool shares_port,
+                                                              OnSocket on_socket) {
   auto socket = make_listening_socket(local);
   if (!socket) return socket.error();
-  auto state = std::make_shared<State>(io, std::move(*socket), std::move(on_accept));
+  if (shares_port) share_port(socket->number());
+  auto state = std::make_shared<State>(io, std::move(*socket), std::move(on_socket));
   State::start(state);
   return std::unique_ptr<TcpListener>(new TcpListener(std::move(state)));
 }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/address.h"
+#include "base/descriptor.h"
 #include "base/result.h"
 #include "forward/local_stream.h"
 #include "net/io_context.h"
@@ -24,6 +25,11 @@ class TcpListener {
   /// `io` outlives the listener and the streams.
   static Result<std::unique_ptr<TcpListener>> listen(IoContext& io, const Address& local,
                                                      OnAccept on_accept);
+  /// Likewise, and gives the sockets themselves. `shares_port`: connections may be opened from the
+  /// same port (FramedStream::connect), but nobody else may listen there.
+  using OnSocket = std::function<void(Descriptor socket)>;
+  static Result<std::unique_ptr<TcpListener>> listen_bare(IoContext& io, const Address& local,
+                                                          bool shares_port, OnSocket on_socket);
   ~TcpListener();
   TcpListener(const TcpListener&) = delete;
   TcpListener& operator=(const TcpListener&) = delete;

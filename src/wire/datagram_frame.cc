@@ -23,15 +23,15 @@ std::size_t framed_bytes(const DatagramTrain& train) {
   return train.datagrams.size() + count * kHeader;
 }
 
-std::size_t write_datagram_frames(const DatagramTrain& train, MutableByteView out) {
+std::size_t write_datagram_frames(DatagramTrain& train, MutableByteView out) {
   CHECK(train.segment_bytes > 0 && train.segment_bytes <= kFramedDatagramBytesMax);
   Writer writer(out);
-  for (ByteView rest = train.datagrams; !rest.empty();) {
-    const std::size_t size = std::min(rest.size(), train.segment_bytes);
+  while (!train.datagrams.empty()) {
+    const std::size_t size = std::min(train.datagrams.size(), train.segment_bytes);
     if (out.size() - writer.size() < kHeader + size) break;
     writer.u16(static_cast<std::uint16_t>(size));
-    writer.bytes(rest.first(size));
-    rest = rest.subspan(size);
+    writer.bytes(train.datagrams.first(size));
+    train.datagrams = train.datagrams.subspan(size);
   }
   CHECK(writer.ok());
   return writer.size();

@@ -23,9 +23,10 @@ struct DatagramTrain {
 /// How many bytes the frames of a train have.
 std::size_t framed_bytes(const DatagramTrain& train);
 
-/// Writes each datagram of `train` with its length in front, as many whole ones as `out` has room
-/// for; gives the bytes written. Requires 1 to kFramedDatagramBytesMax for segment_bytes.
-std::size_t write_datagram_frames(const DatagramTrain& train, MutableByteView out);
+/// Takes datagrams off the front of `train` and writes each with its length in front, as many whole
+/// ones as `out` has room for; gives the bytes written. Requires 1 to kFramedDatagramBytesMax for
+/// segment_bytes.
+std::size_t write_datagram_frames(DatagramTrain& train, MutableByteView out);
 
 /// Cuts a stream of bytes, which comes in pieces of any size, into datagrams.
 ///

@@ -59,19 +59,22 @@ Bytes frames(const std::vector<std::string>& datagrams) {
 
 TEST(DatagramFrame, IsALengthAndTheDatagram) {
   Bytes out(100);
-  const DatagramTrain train{as_bytes("aaabbbc"), 3};
+  DatagramTrain train{as_bytes("aaabbbc"), 3};
+  EXPECT_EQ(framed_bytes(train), 13U);
 
   const std::size_t size = write_datagram_frames(train, out);
 
   EXPECT_EQ(as_text(ByteView(out).first(size)), std::string_view("\0\3aaa\0\3bbb\0\1c", 13));
-  EXPECT_EQ(framed_bytes(train), 13U);
+  EXPECT_TRUE(train.datagrams.empty());
 }
 
 TEST(DatagramFrame, WritesWholeFramesOnly) {
   for (const auto& [room, written] :
        {std::pair{4U, 0U}, {5U, 5U}, {9U, 5U}, {10U, 10U}, {12U, 10U}, {13U, 13U}}) {
     Bytes out(room);
-    EXPECT_EQ(write_datagram_frames({as_bytes("aaabbbc"), 3}, out), written) << room;
+    DatagramTrain train{as_bytes("aaabbbc"), 3};
+    EXPECT_EQ(write_datagram_frames(train, out), written) << room;
+    EXPECT_EQ(framed_bytes(train), 13U - written) << room;
   }
 }
 

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstddef>
+
+/// What the kernel knows of a TCP connection's sending side: tcp_queue_linux.cc, or
+/// tcp_queue_portable.cc where it does not tell.
+namespace openp2p::net {
+
+/// Keeps the bytes that wait to be sent near `bytes_max` where unsent_bytes() cannot tell them.
+void limit_tcp_queue(int socket, std::size_t bytes_max);
+/// Bytes that were written and not sent yet; what is on the way does not count. 0: not known.
+std::size_t unsent_bytes(int socket);
+/// Bytes that were written and not acknowledged yet, sent or not. 0: not known.
+std::size_t undelivered_bytes(int socket);
+/// Ends a connection whose other side is gone, though nothing is being sent.
+void watch_for_death(int socket);
+
+}  // namespace openp2p::net
