@@ -13,12 +13,21 @@ int kind_rank(const CheckPair& pair) {
   return ip.is_v6() ? 2 : 1;
 }
 
-Duration rtt_of(const CheckPair& pair) { return pair.rtt().value_or(Duration::max() / 4); }
+Duration rtt_of(const CheckPair& pair) { return pair.rtt().value_or(Duration::max() / 16); }
+
+/// One of the two is TCP. UDP goes first, since TCP lets everything wait for a lost segment.
+bool is_better_transport(const CheckPair& a, const CheckPair& b) {
+  if (b.is_stream()) return rtt_of(a) <= kStreamFactor * rtt_of(b) + kStreamSlack;
+  if (std::min(a.rtt_samples(), b.rtt_samples()) < kRttSamplesMin) return false;
+  return rtt_of(b) > 2 * kStreamFactor * rtt_of(a) + 2 * kStreamSlack;
+}
 
 }  // namespace
 
 bool is_clearly_better(const CheckPair& a, const CheckPair& b) {
   if (!a.rtt()) return false;
+  const bool is_relay_between = (kind_rank(a) == 0) != (kind_rank(b) == 0);
+  if (a.is_stream() != b.is_stream() && !is_relay_between) return is_better_transport(a, b);
   if (kind_rank(a) > kind_rank(b) && rtt_of(a) <= rtt_of(b) + kPreferredSlack) return true;
   if (kind_rank(a) > 0 && kind_rank(b) == 0) return true;  // A relay costs somebody bandwidth.
   if (kind_rank(a) == 0 && kind_rank(b) > 0) return false;

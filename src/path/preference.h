@@ -10,12 +10,16 @@ inline constexpr Duration kRttGainMin = std::chrono::milliseconds(3);
 inline constexpr int kRttGainPercent = 10;
 /// What a path of the preferred kind may be slower by.
 inline constexpr Duration kPreferredSlack = std::chrono::milliseconds(1);
+/// UDP may be slower than TCP by this factor and this much. Twice both, and TCP is better.
+inline constexpr int kStreamFactor = 2;
+inline constexpr Duration kStreamSlack = std::chrono::milliseconds(100);
 /// Samples without which a time proves nothing against another path.
 inline constexpr int kRttSamplesMin = 3;
 
 /// True if `a` is worth a switch away from `b`; both are valid. A local network goes before all,
-/// IPv6 before IPv4 (RFC 8421) and direct before relayed, unless clearly slower. There is no pair
-/// for which both a over b and b over a hold, and a gap between them: that is the hysteresis.
+/// IPv6 before IPv4 (RFC 8421), UDP before TCP and direct before relayed, unless clearly slower.
+/// There is no pair for which both a over b and b over a hold, and a gap between them: that is the
+/// hysteresis.
 bool is_clearly_better(const CheckPair& a, const CheckPair& b);
 
 /// Any order for choosing among paths when one is needed at once.

@@ -1,0 +1,214 @@
+#include "path/stream_opener.h"
+
+#include <algorithm>
+#include <array>
+
+#include "path/nat_class.h"
+
+namespace openp2p::path {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// From one moment to the next.
+constexpr std::array<Duration, StreamOpener::kSteps> kGaps{300ms, 300ms, 400ms, 500ms, 600ms,
+                                                           700ms, 700ms, 800ms, 1000ms};
+/// Less than half of the shortest gap, so that moved moments stay in order.
+constexpr Duration kShiftMax = 140ms;
+
+bool may_be_asked(const Address& address) {
+  const IpAddress& ip = address.ip;
+  if (address.port == 0 || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast())
+    return false;
+  return !ip.is_v6() || !ip.is_link_local() || address.scope != 0;
+}
+
+/// Whether somebody may be listening there for everybody.
+bool is_direct(const Candidate& candidate) {
+  return candidate.type == CandidateType::kHost || candidate.type == CandidateType::kMapped;
+}
+
+}  // namespace
+
+void StreamOpener::add_local(const Candidate& candidate) {
+  if (candidate.type == CandidateType::kHost) local_port_ = candidate.address.port;
+}
+
+void StreamOpener::add_remote(const Candidate& candidate, TimePoint now) {
+  if (!may_be_asked(candidate.address) || candidate.type == CandidateType::kRelayed) return;
+  const auto known = std::ranges::find(targets_, candidate.address, &Target::address);
+  if (known != targets_.end()) {
+    known->is_direct |= is_direct(candidate);
+    return;
+  }
+  const auto of_host = std::ranges::count_if(
+      targets_, [&](const Target& t) { return t.address.ip == candidate.address.ip; });
+  if (static_cast<std::size_t>(of_host) >= kTargetsPerHostMax) return;
+  // The oldest goes: the peer names its addresses anew when it has moved.
+  if (targets_.size() == kTargetsMax) targets_.erase(targets_.begin());
+  targets_.push_back({candidate.address, is_direct(candidate)});
+  if (is_wanted_ && (!next_at_ || is_resting_)) begin(now);
+}
+
+void StreamOpener::set_profiles(const SideProfile& own, const SideProfile& peer, TimePoint go_at,
+                                TimePoint now) {
+  methods_ = own.methods & peer.methods;
+  plan_prediction(own, peer);
+  if (go_at == go_at_) return;
+  go_at_ = go_at;
+  rest_ = kRestFirst;
+  if (is_wanted_) begin(now);
+}
+
+void StreamOpener::plan_prediction(const SideProfile& own, const SideProfile& peer) {
+  prediction_.reset();
+  if (!methods_.has(Method::kTcpSimultaneous)) return;
+  const bool is_seen = !peer.udp.external.is_unspecified() && peer.udp.external.is_v4();
+  const IpAddress external = is_seen ? peer.udp.external : peer.tcp.external;
+  if (nat_class(peer.tcp) != NatClass::kSequential || !is_searchable(external)) return;
+  predicted_ip_ = external;
+  predicted_ = 0;
+  is_prediction_mutual_ = nat_class(own.tcp) == NatClass::kSequential;
+  // Both guess: then one of the two lets its guess grow (PortSeries).
+  const bool catches_up = is_prediction_mutual_ && is_controlling_;
+  PortRule rule;
+  rule.kind = catches_up ? PortRule::Kind::kCatchUp : PortRule::Kind::kAhead;
+  rule.last = peer.tcp.last_port;
+  rule.step = peer.tcp.step;
+  prediction_.emplace(rule, /*seed=*/0);
+}
+
+void StreamOpener::set_wanted(bool is_wanted, TimePoint now) {
+  if (is_wanted == is_wanted_) return;
+  is_wanted_ = is_wanted;
+  next_at_.reset();
+  if (!is_wanted) return close_pending();
+  rest_ = kRestFirst;
+  begin(now);
+}
+
+void StreamOpener::restart(TimePoint now) {
+  rest_ = kRestFirst;
+  if (is_wanted_) begin(now);
+}
+
+/// The agreed moment if it is still to come, else this one.
+void StreamOpener::begin(TimePoint now) {
+  step_ = 0;
+  is_resting_ = false;
+  next_at_ = now + kUdpLead;  // First those that need no agreement.
+  grid_at_ = std::max(go_at_, now) + kUdpLead;
+}
+
+/// The controlling side's moments lie around the common ones: 0, +s, -s, +2s, -2s, ..
+Duration StreamOpener::shift(int step) const {
+  if (!is_controlling_) return {};
+  const Duration size = (step + 1) / 2 * (rtt_hint_ / 2);
+  return std::clamp(step % 2 == 1 ? size : -size, -kShiftMax, kShiftMax);
+}
+
+void StreamOpener::on_timeout(TimePoint now) {
+  if (!next_at_ || now < *next_at_) return;
+  if (!may_open()) {
+    next_at_.reset();
+    return;
+  }
+  if (now < grid_at_ + shift(step_)) {  // Before the agreed moment.
+    for (Target& target : targets_) {
+      if (target.is_direct && !is_up(target.address) && target.connects.take(now)) {
+        connect(target.address, Method::kTcpDirect, now);
+      }
+    }
+    next_at_ = grid_at_ + shift(step_);
+    return;
+  }
+  step(now);
+}
+
+void StreamOpener::step(TimePoint now) {
+  is_resting_ = false;
+  close_pending();
+  const bool is_proving =
+      std::ranges::any_of(up_, [&](const Up& up) { return now < up.since + kProofPatience; });
+  if (!is_proving) {
+    connect_predicted(now);  // First, while the ports are still those that the peer foresees.
+    connect_targets(now);
+  }
+  grid_at_ += kGaps[static_cast<std::size_t>(step_)];
+  ++step_;
+  next_at_ = grid_at_ + shift(step_);
+  if (step_ < kSteps) return;
+  // A rest. The next campaign has no agreed moment, so it mostly serves addresses that listen.
+  next_at_ = now + rest_;
+  grid_at_ = *next_at_;
+  step_ = 0;
+  is_resting_ = true;
+  rest_ = std::min(2 * rest_, kRestMax);
+}
+
+void StreamOpener::connect_targets(TimePoint now) {
+  for (Target& target : targets_) {
+    const Method method = target.is_direct ? Method::kTcpDirect : Method::kTcpSimultaneous;
+    if (!methods_.has(method) || is_up(target.address) || !target.connects.take(now)) continue;
+    connect(target.address, method, now);
+  }
+}
+
+void StreamOpener::connect_predicted(TimePoint now) {
+  if (!prediction_) return;
+  for (unsigned i = 0; i < kPredictedPerStep; ++i) {
+    // Alone, the peer moves on by about one port a step; guessing both, by as many as are asked.
+    const unsigned index = is_prediction_mutual_ ? predicted_ : static_cast<unsigned>(step_) + i;
+    if (!connect({predicted_ip_, prediction_->at(index)}, Method::kTcpSimultaneous, now)) return;
+    ++predicted_;
+  }
+}
+
+bool StreamOpener::connect(const Address& remote, Method method, TimePoint now) {
+  if (!methods_.has(method) || pending_.size() >= kPendingMax || !connects_.take(now)) return false;
+  const Duration timeout = kGaps[static_cast<std::size_t>(std::min(step_, kSteps - 1))];
+  const auto socket = sockets_->connect_tcp(remote, local_port_, timeout + kUdpLead);
+  if (!socket) return false;
+  ++connects_made_;
+  pending_.push_back({*socket, remote, method});
+  return true;
+}
+
+bool StreamOpener::is_up(const Address& remote) const {
+  return std::ranges::any_of(up_, [&](const Up& up) { return up.path.remote == remote; });
+}
+
+Method StreamOpener::on_connected(const Path& path, TimePoint now) {
+  const auto attempt = std::ranges::find(pending_, path.socket, &Attempt::socket);
+  const bool is_asked = attempt != pending_.end();
+  Method method = is_asked ? attempt->method : Method::kTcpDirect;
+  if (is_asked) pending_.erase(attempt);
+  for (Target& target : targets_) {
+    if (target.address != path.remote) continue;
+    target.connects.fill();
+    // It came to our listener, but only since our own SYN opened the NAT for it.
+    if (!is_asked && !target.is_direct) method = Method::kTcpSimultaneous;
+  }
+  if (std::ranges::none_of(up_, [&](const Up& up) { return up.path == path; })) {
+    up_.push_back({path, now});
+  }
+  return method;
+}
+
+void StreamOpener::on_closed(SocketId socket) {
+  std::erase_if(pending_, [&](const Attempt& attempt) { return attempt.socket == socket; });
+  std::erase_if(up_, [&](const Up& up) { return up.path.socket == socket; });
+}
+
+void StreamOpener::close_pending() {
+  for (const Attempt& attempt : pending_) sockets_->close(attempt.socket);
+  pending_.clear();
+}
+
+void StreamOpener::stop() {
+  if (sockets_ != nullptr) close_pending();
+}
+
+std::optional<TimePoint> StreamOpener::next_timeout() const { return next_at_; }
+
+}  // namespace openp2p::path
