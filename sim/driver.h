@@ -102,6 +102,8 @@ class Driver {
   /// The machine was given a command: poll it and arm the timer. Also legal inside on_input.
   void poke() { settle(); }
   std::uint64_t unsendable() const { return unsendable_; }  ///< Refused by the socket.
+  /// Times at which something came in, datagrams or timeouts: as often a real program wakes up.
+  std::uint64_t wakeups() const { return wakeups_; }
 
  private:
   void on_datagram(SocketId socket, const Address& from, ByteView datagram) {
@@ -130,6 +132,7 @@ class Driver {
 
   void hand_over(SocketId socket, const Address& from, ByteView bytes, std::size_t segment_bytes) {
     const TimePoint now = host_.world().now();
+    note_wakeup(now);
     if constexpr (TakesBursts<M>) {
       machine_.on_datagrams(socket, from, bytes, segment_bytes, now);
     } else {
@@ -144,11 +147,17 @@ class Driver {
 
   void on_timer() {
     const TimePoint now = host_.world().now();
+    note_wakeup(now);
     spins_ = now == last_timeout_ ? spins_ + 1 : 0;
     CHECK(spins_ < kSpinsMax);
     last_timeout_ = now;
     machine_.on_timeout(now);
     settle();
+  }
+
+  void note_wakeup(TimePoint now) {
+    if (last_wakeup_ != now) ++wakeups_;
+    last_wakeup_ = now;
   }
 
   void settle() {
@@ -196,6 +205,8 @@ class Driver {
   std::optional<TimePoint> last_timeout_;
   unsigned spins_ = 0;
   std::uint64_t unsendable_ = 0;
+  std::uint64_t wakeups_ = 0;
+  std::optional<TimePoint> last_wakeup_;
   bool is_settling_ = false;
   bool is_wanted_again_ = false;
 };

@@ -50,7 +50,8 @@ struct ConnectionConfig {
   std::string alpn = "openp2p/1";
   Duration idle_timeout = std::chrono::seconds(60);  ///< The path layer's checks keep NATs open.
   Duration handshake_timeout = std::chrono::seconds(10);
-  Duration keep_alive = std::chrono::seconds(20);
+  Duration keep_alive =
+      std::chrono::seconds(25);  ///< QUIC repeats what is lost until the timeout above.
   Duration initial_rtt = std::chrono::milliseconds(100);  ///< Signalling gives a better estimate.
   /// How much the peer may have on its way, and again how much may wait here for slow readers
   /// before they slow the whole connection and not only their own streams.

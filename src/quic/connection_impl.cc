@@ -138,7 +138,10 @@ void ConnectionImpl::attach(ngtcp2_conn* conn) {
   conn_ref_.user_data = this;
   gnutls_session_set_ptr(tls_->handle(), &conn_ref_);
   ngtcp2_conn_set_tls_native_handle(conn, tls_->handle());
-  ngtcp2_conn_set_keep_alive_timeout(conn, to_duration(config_.keep_alive));
+  // Both sides would ping at the same moment, each for both: the accepting one waits a little
+  // longer, and has nothing left to do.
+  const Duration keep_alive = is_server_ ? config_.keep_alive * 5 / 4 : config_.keep_alive;
+  ngtcp2_conn_set_keep_alive_timeout(conn, to_duration(keep_alive));
 }
 
 void ConnectionImpl::start_client() {

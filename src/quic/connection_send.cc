@@ -105,15 +105,20 @@ Burst ConnectionImpl::fill_burst(MutableByteView out, std::size_t datagram_bytes
     }
     if (bytes < segment) break;
   }
-  if (state_ == State::kOpen && burst.bytes > 0) finish_pacing(stat, burst.bytes, ts);
+  if (state_ == State::kOpen && burst.bytes > 0) {
+    // One small packet out of silence (a keep-alive, an acknowledgement) has nothing to be spaced
+    // from, and the timers for it would wake an idle program twice.
+    const bool is_lone = stat.bytes_in_flight == 0 && burst.bytes < full;
+    finish_pacing(stat, is_lone ? 0 : burst.bytes, ts);
+  }
   return burst;
 }
 
 /// ngtcp2 sends nothing more until what was written has had its time at the controller's rate. On a
-/// LAN that is undone at once, with only its count of bytes reset.
+/// LAN, and for 0 bytes, that is undone at once, with only its count of bytes reset.
 void ConnectionImpl::finish_pacing(const ngtcp2_conn_stat& stat, std::size_t bytes,
                                    ngtcp2_tstamp ts) {
-  if (is_paced(stat)) {
+  if (is_paced(stat) && bytes > 0) {
     ngtcp2_conn_update_pkt_tx_time(conn(), ts + kPacerLeniency);
     paced_until_ =
         ts + static_cast<ngtcp2_duration>(static_cast<double>(bytes) / pacing_rate(stat));

@@ -122,7 +122,7 @@ TEST_P(ConnectionTest, StaysAliveWhileIdle) {
 
   EXPECT_FALSE(pair.client.closed);
   EXPECT_FALSE(pair.server.closed);
-  EXPECT_LT(pair.datagrams - before, 200u);  // One exchange each 20 s, not a busy loop.
+  EXPECT_LE(pair.datagrams - before, 60u);  // One side asks each 25 s, and the other answers.
 }
 
 TEST_P(ConnectionTest, TellsThePeerWhyItCloses) {

@@ -85,6 +85,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
   SimulatedPlatform& platform() { return platform_; }
   const NodeId& id() const { return identity_.id(); }
   void poke() { driver_->poke(); }
+  std::uint64_t wakeups() const { return driver_->wakeups(); }
 
   std::optional<agent::ControlError> forward(const std::string& name, const std::string& peer,
                                              std::uint16_t port, std::uint16_t listen,
