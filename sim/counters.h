@@ -30,7 +30,9 @@ struct Counters {
   std::uint64_t sent = 0;       ///< Datagrams that sockets sent.
   std::uint64_t delivered = 0;  ///< Datagrams that sockets received; duplicates count.
   std::uint64_t bytes_delivered = 0;
-  std::uint64_t errors_delivered = 0;  ///< ICMP-like errors that reached a socket.
+  std::uint64_t segments_sent = 0;       ///< TCP, by hosts; not among the datagrams.
+  std::uint64_t segments_delivered = 0;  ///< To hosts.
+  std::uint64_t errors_delivered = 0;    ///< ICMP-like errors that reached a socket.
   std::array<std::uint64_t, kDropReasons> dropped{};
 
   std::uint64_t& drops(DropReason reason) { return dropped[static_cast<std::size_t>(reason)]; }

@@ -20,6 +20,12 @@ class ExpiringSet {
     if (is_new) return push({expires_at, ++sequence_, key});
     entry->second = std::max(entry->second, expires_at);
   }
+  /// Adds the key or changes its life, which may become shorter.
+  void set(const Key& key, TimePoint expires_at) {
+    const auto [entry, is_new] = expires_at_.try_emplace(key, expires_at);
+    if (is_new || expires_at < entry->second) push({expires_at, ++sequence_, key});
+    entry->second = expires_at;
+  }
   bool contains(const Key& key) const { return expires_at_.contains(key); }
   std::size_t size() const { return expires_at_.size(); }
 
@@ -31,6 +37,7 @@ class ExpiringSet {
       Deadline deadline = heap_.back();
       heap_.pop_back();
       const auto entry = expires_at_.find(deadline.key);
+      if (entry == expires_at_.end()) continue;  // set() made it end before.
       if (entry->second > now) {
         deadline.at = entry->second;
         push(deadline);

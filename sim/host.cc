@@ -8,9 +8,7 @@
 namespace openp2p::sim {
 namespace {
 
-// Linux's default range of ephemeral ports.
-constexpr std::uint16_t kEphemeralFirst = 32768;
-constexpr std::uint16_t kEphemeralCount = 28232;
+constexpr std::size_t kPortsMax = 14'000;  // Half of the ephemeral ports: a free one is found soon.
 
 }  // namespace
 
@@ -60,22 +58,22 @@ UdpSocket& Host::open_udp(std::uint16_t port, Family family, std::optional<IpAdd
   CHECK(family_of(ip) == family);
   const Address bound{ip, port == 0 ? pick_port(ip) : port};
   CHECK(!bound_.contains(bound));  // A test that opens a port twice is a wrong test.
-  const SocketId id(static_cast<std::uint32_t>(sockets_.size() + 1));
+  const SocketId id = next_socket_id();
   sockets_.push_back(std::make_unique<UdpSocket>(*this, id, family, bound));
   bound_[bound] = sockets_.back().get();
   return *sockets_.back();
 }
 
 std::uint16_t Host::pick_port(const IpAddress& ip) {
-  CHECK(bound_.size() < kEphemeralCount / 2);  // Keeps the search below short.
-  for (;;) {
-    const auto port = static_cast<std::uint16_t>(kEphemeralFirst + random_.below(kEphemeralCount));
-    if (!bound_.contains({ip, port})) return port;
-  }
+  CHECK(bound_.size() < kPortsMax);
+  return pick_ephemeral_port(random_, [&](std::uint16_t port) {
+    return bound_.contains({ip, port});
+  });
 }
 
 UdpSocket& Host::socket(SocketId id) {
   CHECK(id.value() >= 1 && id.value() <= sockets_.size());
+  CHECK(sockets_[id.value() - 1] != nullptr);
   return *sockets_[id.value() - 1];
 }
 
@@ -118,8 +116,12 @@ SendStatus Host::send(UdpSocket& socket, const Address& to, ByteView datagram,
   ++world_.counters().sent;
   std::optional<IpAddress> source;
   if (!socket.bound_.ip.is_unspecified()) source = socket.bound_.ip;
+  Packet packet;
+  packet.to = {to.ip, to.port};
+  packet.payload = world_.buffers().copy(datagram);
   if (owns(to.ip)) {
-    loop_back({source.value_or(to.ip), socket.bound_.port}, to, datagram);
+    packet.from = {source.value_or(to.ip), socket.bound_.port};
+    loop_back(std::move(packet));
     return SendStatus::kSent;
   }
   Interface* interface = route(to.ip, source);
@@ -128,25 +130,47 @@ SendStatus Host::send(UdpSocket& socket, const Address& to, ByteView datagram,
     return SendStatus::kUnreachable;
   }
   if (!source) source = interface->address(socket.family_);
-  Packet packet;
   packet.from = {*source, socket.bound_.port};
-  packet.to = {to.ip, to.port};
-  packet.payload = world_.buffers().copy(datagram);
   if (hop_limit != 0) packet.hops_left = hop_limit;
   const auto dropped = interface->network().send(*interface, std::move(packet));
   return dropped == DropReason::kTooBig ? SendStatus::kTooBig : SendStatus::kSent;
 }
 
-void Host::loop_back(const Address& from, const Address& to, ByteView datagram) {
+void Host::loop_back(Packet packet) {
   // Through the queue, since a socket never receives inside its caller's send().
-  world_.after(Duration::zero(),
-               [this, from, to, bytes = world_.buffers().copy(datagram)]() mutable {
-                 Packet packet;
-                 packet.from = from;
-                 packet.to = to;
-                 packet.payload = std::move(bytes);
-                 receive(packet, nullptr);
-               });
+  world_.after(Duration::zero(), [this, moved = std::move(packet)]() { receive(moved, nullptr); });
+}
+
+SocketId Host::new_socket_id() {
+  sockets_.push_back(nullptr);
+  return SocketId(static_cast<std::uint32_t>(sockets_.size()));
+}
+
+std::optional<IpAddress> Host::source_for(const IpAddress& to) const {
+  if (owns(to)) return to;
+  const Interface* interface = route(to, std::nullopt);
+  return interface == nullptr ? std::nullopt : interface->address(family_of(to));
+}
+
+std::size_t Host::mtu_towards(const IpAddress& to, const IpAddress& source) const {
+  constexpr std::size_t kLoopbackMtu = 65'536;
+  Interface* interface = owns(to) ? nullptr : route(to, source);
+  return interface == nullptr ? kLoopbackMtu : interface->up().options().mtu;
+}
+
+void Host::transmit(Packet packet) {
+  ++world_.counters().segments_sent;
+  if (owns(packet.to.ip)) return loop_back(std::move(packet));
+  Interface* interface = route(packet.to.ip, packet.from.ip);
+  if (interface == nullptr) {
+    ++world_.counters().drops(DropReason::kNoRoute);
+    return;
+  }
+  IcmpError error{ErrorKind::kTooBig, packet.from, packet.to, interface->up().options().mtu,
+                  packet.protocol};
+  const auto dropped = interface->network().send(*interface, std::move(packet));
+  if (dropped != DropReason::kTooBig) return;
+  world_.after(Duration::zero(), [this, error] { tcp_.on_icmp(error); });
 }
 
 UdpSocket* Host::find(const Address& local) const {
@@ -165,6 +189,12 @@ void Host::on_packet(Packet packet, Interface& in) {
 }
 
 void Host::receive(const Packet& packet, Interface* in) {
+  if (packet.is_udp()) return receive_datagram(packet, in);
+  ++world_.counters().segments_delivered;
+  tcp_.on_segment(packet);
+}
+
+void Host::receive_datagram(const Packet& packet, Interface* in) {
   UdpSocket* socket = find(packet.to);
   if (socket != nullptr) {
     ++world_.counters().delivered;
@@ -174,11 +204,12 @@ void Host::receive(const Packet& packet, Interface* in) {
   }
   ++world_.counters().drops(DropReason::kClosed);
   if (is_stealthy_ || in == nullptr) return;
-  in->network().send(*in, Packet::error_about(ErrorKind::kPortUnreachable, {packet.to.ip},
-                                              packet.from, packet.to));
+  in->network().send(*in, Packet::error_about({ErrorKind::kPortUnreachable, packet.from, packet.to},
+                                              Address{packet.to.ip}));
 }
 
 void Host::on_icmp(const IcmpError& error) {
+  if (error.protocol == Protocol::kTcp) return tcp_.on_icmp(error);
   UdpSocket* socket = owns(error.from.ip) ? find(error.from) : nullptr;
   if (socket == nullptr) return;  // About an address that the host has left.
   ++world_.counters().errors_delivered;

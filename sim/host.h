@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "base/time.h"
 #include "sim/network.h"
+#include "sim/tcp_stack.h"
 
 namespace openp2p::sim {
 
@@ -70,7 +71,8 @@ class UdpSocket {
 /// the first one that leads to the destination, directly attached networks first.
 class Host final : public Box {
  public:
-  explicit Host(World& world) : world_(world), random_(world.random().fork()) {}
+  explicit Host(World& world)
+      : world_(world), random_(world.random().fork()), tcp_(*this, random_.fork()) {}
   Host(World& world, Network& network, const AttachOptions& options = {}) : Host(world) {
     attach(network, options);
   }
@@ -90,6 +92,11 @@ class Host final : public Box {
   UdpSocket& open_udp(std::uint16_t port = 0, Family family = Family::kV4,
                       std::optional<IpAddress> bind = {});
   UdpSocket& socket(SocketId id);
+  TcpStack& tcp() { return tcp_; }
+  /// The next socket's or connection's: they count together, from 1.
+  SocketId next_socket_id() const {
+    return SocketId(static_cast<std::uint32_t>(sockets_.size() + 1));
+  }
 
   std::vector<IpAddress> addresses() const;
   std::optional<IpAddress> address(Family family) const;  ///< The first one.
@@ -98,30 +105,50 @@ class Host final : public Box {
   World& world() const { return world_; }
   /// A host that answers nothing for ports without a socket.
   void set_stealthy(bool is_stealthy) { is_stealthy_ = is_stealthy; }
+  bool is_stealthy() const { return is_stealthy_; }
 
   void on_packet(Packet packet, Interface& in) override;
   void on_network_gone(Interface& interface) override { std::erase(interfaces_, &interface); }
 
  private:
   friend class UdpSocket;
+  friend class TcpStack;
   void leave_all();
   void announce_addresses();
   std::uint16_t pick_port(const IpAddress& ip);
   bool owns(const IpAddress& ip) const;
   Interface* route(const IpAddress& to, const std::optional<IpAddress>& source) const;
   SendStatus send(UdpSocket& socket, const Address& to, ByteView datagram, std::uint8_t hop_limit);
-  void loop_back(const Address& from, const Address& to, ByteView datagram);
+  void loop_back(Packet packet);
+  // For TcpStack.
+  SocketId new_socket_id();
+  std::optional<IpAddress> source_for(const IpAddress& to) const;
+  std::size_t mtu_towards(const IpAddress& to, const IpAddress& source) const;
+  void transmit(Packet packet);
   UdpSocket* find(const Address& local) const;
   void receive(const Packet& packet, Interface* in);
+  void receive_datagram(const Packet& packet, Interface* in);
   void on_icmp(const IcmpError& error);
 
   World& world_;
   Random random_;
   std::vector<Interface*> interfaces_;
-  std::vector<std::unique_ptr<UdpSocket>> sockets_;  // By id, which counts from 1.
+  std::vector<std::unique_ptr<UdpSocket>> sockets_;  // By id, from 1; nullptr: a TCP connection.
   std::map<Address, UdpSocket*> bound_;
   std::function<void(TimePoint)> addresses_changed_;
   bool is_stealthy_ = false;
+  TcpStack tcp_;
 };
+
+/// One of Linux's ephemeral ports that `is_used(port)` denies. Most must be free.
+template <class IsUsed>
+std::uint16_t pick_ephemeral_port(Random& random, IsUsed&& is_used) {
+  constexpr std::uint16_t kFirst = 32768;
+  constexpr std::uint16_t kCount = 28232;
+  for (;;) {
+    const auto port = static_cast<std::uint16_t>(kFirst + random.below(kCount));
+    if (!is_used(port)) return port;
+  }
+}
 
 }  // namespace openp2p::sim

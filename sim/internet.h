@@ -60,6 +60,9 @@ struct HomeOptions {
   LinkOptions lan = {.delay = std::chrono::microseconds(200)};  ///< Each host's, each way.
   Carrier* carrier = nullptr;  ///< Whom kDoubleNat shares; nullptr: a carrier of its own.
   bool has_v6 = false;         ///< Adds IPv6 behind a firewall; kIpv6Firewall has it anyway.
+  /// How the home's router treats TCP over IPv4 where that differs from UDP. Such as, with
+  /// kUdpBlocked, nat_options(NatKind::kSymmetricRandom).
+  std::optional<NatOptions> tcp = {};
 };
 
 /// A home with one host or more behind the kind of NAT that it is given.

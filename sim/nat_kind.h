@@ -21,7 +21,7 @@ enum class NatKind {
   kSymmetricPreserving,  ///< netfilter: keeps the port where it can, remaps where probes came
                          ///< early.
   kDoubleNat,            ///< A port-restricted home behind a carrier's NAT (RFC 6888).
-  kUdpBlocked,           ///< A firewall that lets no UDP pass.
+  kUdpBlocked,           ///< A firewall that lets no UDP pass; TCP as in kPortRestricted.
   kIpv6Firewall,  ///< IPv6 behind a stateful firewall (RFC 6092), IPv4 behind a symmetric NAT.
 };
 

@@ -221,11 +221,33 @@ const NatTable::Mapping* NatTable::create(const MappingKey& key, const Address& 
 void NatTable::touch_outbound(const Mapping& mapping, const Address& remote, TimePoint now) {
   const TimePoint expires_at = now + options_.timeout;
   alive_.touch(mapping.id, expires_at);
+  count_flow({mapping.id, remote});
   flows_.touch({mapping.id, remote}, expires_at);
   if (options_.filtering == NatFiltering::kAddressDependent) {
     addresses_.touch({mapping.id, without_port(remote)}, expires_at);
   }
   flows_peak_ = std::max(flows_peak_, flows_.size() + reserved_.size());
+}
+
+bool NatTable::set_flow_end(const Address& internal, const Address& remote, TimePoint ends_at) {
+  const Mapping* mapping = find_outbound(internal, remote);
+  if (mapping == nullptr) return false;
+  const FlowKey flow{mapping->id, remote};
+  if (is_full() && !flows_.contains(flow)) return false;
+  count_flow(flow);
+  flows_.set(flow, ends_at);
+  flows_peak_ = std::max(flows_peak_, flows_.size() + reserved_.size());
+  return true;
+}
+
+void NatTable::count_flow(const FlowKey& flow) {
+  if (!flows_.contains(flow)) ++mappings_.at(flow.mapping).flows;
+}
+
+void NatTable::on_flow_ended(const FlowKey& flow) {
+  const auto mapping = mappings_.find(flow.mapping);
+  if (mapping == mappings_.end()) return;
+  if (--mapping->second.flows == 0 && !alive_.contains(flow.mapping)) remove(flow.mapping);
 }
 
 void NatTable::touch_inbound(const Mapping& mapping, const Address& remote, TimePoint now) {
@@ -238,10 +260,13 @@ void NatTable::touch_inbound(const Mapping& mapping, const Address& remote, Time
 }
 
 void NatTable::expire(TimePoint now) {
-  flows_.expire(now);
+  flows_.expire(now, [this](const FlowKey& flow) { on_flow_ended(flow); });
   addresses_.expire(now);
   reserved_.expire(now);
-  alive_.expire(now, [this](MappingId id) { remove(id); });
+  alive_.expire(now, [this](MappingId id) {
+    const auto mapping = mappings_.find(id);
+    if (mapping != mappings_.end() && mapping->second.flows == 0) remove(id);
+  });
   std::erase_if(statics_, [now](const auto& entry) { return entry.second.expires_at <= now; });
 }
 

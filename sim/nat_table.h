@@ -59,6 +59,11 @@ class NatTable {
   void remove_static(const Address& internal);
   std::size_t statics(TimePoint now);
 
+  /// Sets when a flow ends, instead of after NatOptions::timeout: that of a TCP connection depends
+  /// on its state (RFC 5382 REQ-5). A mapping lives at least as long as its flows. False: there is
+  /// no such mapping, or no room for the flow.
+  bool set_flow_end(const Address& internal, const Address& remote, TimePoint ends_at);
+
   /// A reboot: every mapping is lost, and the addresses may be others.
   void reset(std::vector<IpAddress> external_addresses);
 
@@ -83,6 +88,7 @@ class NatTable {
     Address external;
     MappingId id = 0;
     bool is_allocated = false;  // By ports_, which gets it back.
+    std::size_t flows = 0;
   };
   struct FlowKey {
     MappingId mapping = 0;
@@ -120,6 +126,8 @@ class NatTable {
                    TimePoint now);
   NatVerdict expose(const Address& from, const Address& to, TimePoint now);
   NatVerdict refuse(const Address& from, const Address& to, TimePoint now);
+  void count_flow(const FlowKey& flow);
+  void on_flow_ended(const FlowKey& flow);
   void expire(TimePoint now);
   void remove(MappingId id);
 

@@ -160,7 +160,7 @@ void Network::report(ErrorKind kind, const Packet& about, std::size_t mtu) {
   const auto reporter =
       gateway_ == nullptr ? std::nullopt : gateway_->address(family_of(about.from.ip));
   const Address from{reporter.value_or(about.to.ip)};
-  forward(nullptr, Packet::error_about(kind, from, about.from, about.to, mtu));
+  forward(nullptr, Packet::error_about({kind, about.from, about.to, mtu, about.protocol}, from));
 }
 
 }  // namespace openp2p::sim

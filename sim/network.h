@@ -83,6 +83,7 @@ class Network {
   void readdress(Interface& interface);  ///< New addresses instead of all it has.
 
   void set_gateway(Interface& interface) { gateway_ = &interface; }
+  const Interface* gateway() const { return gateway_; }  ///< nullptr: none.
   void add_route(const Prefix& to, Interface& via);
   const std::optional<Prefix>& prefix(Family family) const;
   bool is_on_link(const IpAddress& ip) const;

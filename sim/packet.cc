@@ -32,13 +32,32 @@ IpAddress Prefix::at(std::uint64_t number) const {
   return ip;
 }
 
-Packet Packet::error_about(ErrorKind kind, const Address& reporter, const Address& from,
-                           const Address& to, std::size_t mtu) {
+Packet Packet::error_about(const IcmpError& error, const Address& reporter) {
   Packet packet;
   packet.from = reporter;
-  packet.to = from;
-  packet.error = std::make_unique<IcmpError>(IcmpError{kind, from, to, mtu});
+  packet.to = error.from;
+  packet.error = std::make_unique<IcmpError>(error);
   return packet;
+}
+
+std::optional<Packet> Packet::reset_for(const Packet& segment) {
+  if (segment.tcp.is_rst) return std::nullopt;
+  Packet reset;
+  reset.protocol = Protocol::kTcp;
+  reset.from = segment.to;
+  reset.to = segment.from;
+  reset.tcp.is_rst = true;
+  if (segment.tcp.is_ack) {
+    reset.tcp.sequence = segment.tcp.acknowledgment;
+  } else {
+    reset.tcp.is_ack = true;
+    reset.tcp.acknowledgment = segment.tcp.sequence + segment.tcp_length();
+  }
+  return reset;
+}
+
+std::uint32_t Packet::tcp_length() const {
+  return static_cast<std::uint32_t>(payload.size()) + (tcp.is_syn ? 1 : 0) + (tcp.is_fin ? 1 : 0);
 }
 
 bool Packet::travel(std::uint8_t hops) {
@@ -47,7 +66,10 @@ bool Packet::travel(std::uint8_t hops) {
   return true;
 }
 
-std::size_t Packet::ip_bytes() const { return header_bytes(family_of(to.ip)) + payload.size(); }
+std::size_t Packet::ip_bytes() const {
+  const Family family = family_of(to.ip);
+  return (is_udp() ? header_bytes(family) : tcp_header_bytes(family)) + payload.size();
+}
 
 Packet Packet::copy() const {
   Packet twin;
@@ -55,6 +77,8 @@ Packet Packet::copy() const {
   twin.to = to;
   twin.payload = payload.copy();
   if (error) twin.error = std::make_unique<IcmpError>(*error);
+  twin.tcp = tcp;
+  twin.protocol = protocol;
   twin.hops_left = hops_left;
   return twin;
 }

@@ -20,6 +20,11 @@ DropReason drop_reason(NatRefusal refusal) {
   return DropReason::kUnsolicited;
 }
 
+NatOptions with_tcp_timeouts(NatOptions options, const TcpTimeouts& timeouts) {
+  options.timeout = timeouts.transitory;  // A mapping's, beyond its flows'.
+  return options;
+}
+
 }  // namespace
 
 Router::Router(World& world, Network& inside, Network& outside, const RouterOptions& options,
@@ -30,10 +35,29 @@ Router::Router(World& world, Network& inside, Network& outside, const RouterOpti
       udp_(options.udp) {
   inside.set_gateway(inside_);
   Random random = world.random().fork();
-  if (options.v4) v4_.emplace(*options.v4, external_v4(), random.fork());
-  if (options.v6) v6_.emplace(*options.v6, std::vector<IpAddress>(), random.fork());
+  const TcpTimeouts& timeouts = options.tcp_timeouts;
+  if (options.v4) {
+    v4_.emplace(*options.v4, options.tcp_v4.value_or(*options.v4), timeouts, external_v4(),
+                random.fork());
+  }
+  if (options.v6) {
+    v6_.emplace(*options.v6, *options.v6, timeouts, std::vector<IpAddress>(), random.fork());
+  }
   if (!options.v4 || options.v4->is_firewall) route_prefix(Family::kV4);
   route_prefix(Family::kV6);
+}
+
+Router::Tables::Tables(const NatOptions& udp_options, const NatOptions& tcp_options,
+                       const TcpTimeouts& timeouts, const std::vector<IpAddress>& external,
+                       Random random)
+    : udp(udp_options, external, random.fork()),
+      tcp(with_tcp_timeouts(tcp_options, timeouts), external, random.fork()),
+      tcp_flows(tcp, timeouts) {}
+
+void Router::Tables::reset(const std::vector<IpAddress>& external) {
+  udp.reset(external);
+  tcp.reset(external);
+  tcp_flows.reset();
 }
 
 Router::~Router() {
@@ -54,9 +78,10 @@ std::vector<IpAddress> Router::external_v4() const {
   return external;
 }
 
-NatTable* Router::table(Family family) {
-  auto& table = family == Family::kV4 ? v4_ : v6_;
-  return table ? &*table : nullptr;
+NatTable* Router::table(Family family, Protocol protocol) {
+  auto& rules = tables(family);
+  if (!rules) return nullptr;
+  return protocol == Protocol::kUdp ? &rules->udp : &rules->tcp;
 }
 
 void Router::reboot(bool has_new_address) {
@@ -68,70 +93,73 @@ void Router::reboot(bool has_new_address) {
 void Router::on_packet(Packet packet, Interface& in) {
   if (!packet.travel(/*hops=*/1)) {  // Before the NAT sees it, as in real ones: it opens nothing.
     ++world_.counters().drops(DropReason::kHops);
-    if (!packet.error) report(ErrorKind::kHopsExceeded, in, packet.from, packet.to);
+    const IcmpError error{ErrorKind::kHopsExceeded, packet.from, packet.to, 0, packet.protocol};
+    if (!packet.error) report(error, in);
     return;
   }
   if (packet.error) return on_icmp(std::move(packet), &in == &inside_);
-  if (udp_ != UdpPolicy::kPass) {
+  if (packet.is_udp() && udp_ != UdpPolicy::kPass) {
     ++world_.counters().drops(DropReason::kBlocked);
-    if (udp_ == UdpPolicy::kReject) report(ErrorKind::kProhibited, in, packet.from, packet.to);
+    if (udp_ == UdpPolicy::kReject) report({ErrorKind::kProhibited, packet.from, packet.to}, in);
     return;
   }
-  on_datagram(std::move(packet), in);
+  pass(std::move(packet), in);
 }
 
 void Router::on_network_gone(Interface&) {
   CHECK(!"a router's networks outlive it");  // Declared in the wrong order by a test.
 }
 
-void Router::on_datagram(Packet packet, Interface& in) {
-  const bool is_from_inside = &in == &inside_;
-  const Address from = packet.from;
-  const Address to = packet.to;
-  Interface* out = is_from_inside ? &outside_ : &inside_;
-  if (NatTable* rules = table(family_of(to.ip))) {
-    const NatVerdict verdict = is_from_inside ? rules->outbound(from, to, world_.now())
-                                              : rules->inbound(from, to, world_.now());
-    switch (verdict.action) {
-      case NatAction::kDrop:
-      case NatAction::kReject:
-        return refuse(verdict, in);
-      case NatAction::kHairpin:
-        out = &inside_;
-        break;
-      case NatAction::kForward:
-        break;
-    }
-    packet.from = verdict.from;
-    packet.to = verdict.to;
+NatVerdict Router::judge(const Packet& packet, bool is_from_inside) {
+  auto& rules = tables(family_of(packet.to.ip));
+  const TimePoint now = world_.now();
+  if (!rules) return {NatAction::kForward, packet.from, packet.to};
+  if (packet.is_udp()) {
+    return is_from_inside ? rules->udp.outbound(packet.from, packet.to, now)
+                          : rules->udp.inbound(packet.from, packet.to, now);
   }
-  send(*out, std::move(packet), in, from, to);
+  return is_from_inside ? rules->tcp_flows.outbound(packet.from, packet.to, packet.tcp, now)
+                        : rules->tcp_flows.inbound(packet.from, packet.to, packet.tcp, now);
 }
 
-void Router::send(Interface& out, Packet packet, Interface& in, const Address& from,
-                  const Address& to) {
-  const auto dropped = out.network().send(out, std::move(packet));
-  const LinkOptions& link = out.up().options();
-  if (dropped == DropReason::kTooBig && !link.is_mtu_silent) {
-    report(ErrorKind::kTooBig, in, from, to, link.mtu);
+void Router::pass(Packet packet, Interface& in) {
+  const NatVerdict verdict = judge(packet, &in == &inside_);
+  Interface* out = &in == &inside_ ? &outside_ : &inside_;
+  switch (verdict.action) {
+    case NatAction::kDrop:
+    case NatAction::kReject:
+      return refuse(packet, verdict, in);
+    case NatAction::kHairpin:
+      out = &inside_;
+      break;
+    case NatAction::kForward:
+      break;
   }
+  const LinkOptions& link = out->up().options();
+  const IcmpError too_big{ErrorKind::kTooBig, packet.from, packet.to, link.mtu, packet.protocol};
+  packet.from = verdict.from;
+  packet.to = verdict.to;
+  const auto dropped = out->network().send(*out, std::move(packet));
+  if (dropped == DropReason::kTooBig && !link.is_mtu_silent) report(too_big, in);
 }
 
-void Router::refuse(const NatVerdict& verdict, Interface& in) {
+void Router::refuse(const Packet& packet, const NatVerdict& verdict, Interface& in) {
   ++world_.counters().drops(drop_reason(verdict.refusal));
-  if (verdict.action == NatAction::kReject) {
-    report(ErrorKind::kProhibited, in, verdict.from, verdict.to);
+  if (verdict.action != NatAction::kReject) return;
+  if (packet.is_udp()) {
+    return report({ErrorKind::kProhibited, verdict.from, verdict.to}, in);
   }
+  auto reset = Packet::reset_for(packet);
+  if (reset) in.network().send(in, std::move(*reset));
 }
 
-void Router::report(ErrorKind kind, Interface& in, const Address& from, const Address& to,
-                    std::size_t mtu) {
-  const Address reporter{in.address(family_of(from.ip)).value_or(to.ip)};
-  in.network().send(in, Packet::error_about(kind, reporter, from, to, mtu));
+void Router::report(const IcmpError& error, Interface& in) {
+  const Address reporter{in.address(family_of(error.from.ip)).value_or(error.to.ip)};
+  in.network().send(in, Packet::error_about(error, reporter));
 }
 
 void Router::on_icmp(Packet packet, bool is_from_inside) {
-  NatTable* rules = table(family_of(packet.to.ip));
+  NatTable* rules = table(family_of(packet.to.ip), packet.error->protocol);
   bool goes_inside = !is_from_inside;
   if (rules != nullptr && is_from_inside) {
     // About a packet that came in: the outside knows its destination as an external endpoint.

@@ -8,6 +8,7 @@
 #include "sim/nat_behaviour.h"
 #include "sim/nat_table.h"
 #include "sim/network.h"
+#include "sim/tcp_nat.h"
 
 namespace openp2p::sim {
 
@@ -17,6 +18,8 @@ struct RouterOptions {
   std::optional<NatOptions> v4 = {};  ///< A NAT, or a firewall; nullopt routes IPv4 as it is.
   std::optional<NatOptions> v6 = {};  ///< As v4; usually a firewall.
   UdpPolicy udp = UdpPolicy::kPass;
+  std::optional<NatOptions> tcp_v4 = {};  ///< Where `v4` is given: as that unless set.
+  TcpTimeouts tcp_timeouts = {};
 };
 
 /// Connects an inside network with an outside one: a home's NAT, a carrier's (RFC 6888), an IPv6
@@ -30,8 +33,10 @@ class Router final : public Box {
   Router(const Router&) = delete;
   Router& operator=(const Router&) = delete;
 
-  NatTable* table(Family family);   ///< nullptr where packets pass as they are.
-  NatTable& nat() { return *v4_; }  ///< Requires RouterOptions::v4.
+  /// nullptr where packets pass as they are.
+  NatTable* table(Family family, Protocol protocol = Protocol::kUdp);
+  NatTable& nat() { return v4_->udp; }      ///< Requires RouterOptions::v4.
+  NatTable& tcp_nat() { return v4_->tcp; }  ///< Likewise.
   Interface& uplink() { return outside_; }
   Interface& inside() { return inside_; }
 
@@ -42,20 +47,29 @@ class Router final : public Box {
   void on_network_gone(Interface& interface) override;
 
  private:
+  struct Tables {
+    Tables(const NatOptions& udp_options, const NatOptions& tcp_options,
+           const TcpTimeouts& timeouts, const std::vector<IpAddress>& external, Random random);
+    void reset(const std::vector<IpAddress>& external);
+
+    NatTable udp;
+    NatTable tcp;
+    TcpNat tcp_flows;
+  };
+  std::optional<Tables>& tables(Family family) { return family == Family::kV4 ? v4_ : v6_; }
+  NatVerdict judge(const Packet& packet, bool is_from_inside);
   void route_prefix(Family family);
   std::vector<IpAddress> external_v4() const;
-  void on_datagram(Packet packet, Interface& in);
+  void pass(Packet packet, Interface& in);
   void on_icmp(Packet packet, bool is_from_inside);
-  void send(Interface& out, Packet packet, Interface& in, const Address& from, const Address& to);
-  void refuse(const NatVerdict& verdict, Interface& in);
-  void report(ErrorKind kind, Interface& in, const Address& from, const Address& to,
-              std::size_t mtu = 0);
+  void refuse(const Packet& packet, const NatVerdict& verdict, Interface& in);
+  void report(const IcmpError& error, Interface& in);
 
   World& world_;
   Interface& inside_;
   Interface& outside_;
-  std::optional<NatTable> v4_;
-  std::optional<NatTable> v6_;
+  std::optional<Tables> v4_;
+  std::optional<Tables> v6_;
   const UdpPolicy udp_;
 };
 

@@ -15,7 +15,7 @@ namespace openp2p::sim {
 /// bytes.)
 class Task {
  public:
-  static constexpr std::size_t kInlineBytes = 128;  ///< A Packet and where it goes.
+  static constexpr std::size_t kInlineBytes = 144;  ///< A Packet and where it goes.
 
   Task() = default;
   template <class F>
