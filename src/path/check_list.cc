@@ -114,6 +114,27 @@ CheckPair* CheckList::find(const nat::TransactionId& transaction) {
   return it == pairs_.end() ? nullptr : it->get();
 }
 
+std::optional<Address> CheckList::find_remote_at(const IpAddress& external) const {
+  const RemoteCandidate* best = nullptr;
+  for (const auto& remote : remotes_) {
+    const Candidate& candidate = remote->candidate;
+    if (candidate.address.ip != external || candidate.transport == Transport::kTcp) continue;
+    if (candidate.type == CandidateType::kServerReflexive) return candidate.address;
+    if (best == nullptr || candidate.type == CandidateType::kHost) best = remote.get();
+  }
+  return best == nullptr ? std::nullopt : std::optional(best->candidate.address);
+}
+
+std::optional<SocketId> CheckList::main_socket_v4() const {
+  const Candidate* best = nullptr;
+  for (const Candidate& local : locals_) {
+    if (!local.address.ip.is_v4()) continue;
+    if (local.type == CandidateType::kServerReflexive) return local.socket;
+    if (best == nullptr) best = &local;
+  }
+  return best == nullptr ? std::nullopt : std::optional(best->socket);
+}
+
 bool CheckList::is_own(const Address& address) const {
   return std::ranges::any_of(locals_, [&](const Candidate& c) { return c.address == address; });
 }

@@ -39,6 +39,10 @@ class CheckList {
 
   CheckPair* find(const Path& path);
   CheckPair* find(const nat::TransactionId& transaction);
+  /// The peer's own word for where its NAT maps it, at this external address.
+  std::optional<Address> find_remote_at(const IpAddress& external) const;
+  /// From where this party's reflexive IPv4 address was learned, or would be.
+  std::optional<SocketId> main_socket_v4() const;
   bool is_own(const Address& address) const;
   bool has_socket(SocketId socket) const;
   bool has_remotes() const { return !remotes_.empty(); }

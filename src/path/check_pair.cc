@@ -69,6 +69,11 @@ bool CheckPair::on_answer(const nat::TransactionId& id, TimePoint now) {
   return true;
 }
 
+void CheckPair::on_answer_to(TimePoint sent_at, TimePoint now) {
+  add_rtt(now - sent_at);
+  set_proven(now);
+}
+
 void CheckPair::set_proven(TimePoint now) {
   is_valid_ = true;
   answered_at_ = now;

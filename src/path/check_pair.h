@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "nat/stun_message.h"
 #include "path/candidate.h"
+#include "path/method.h"
 #include "path/mtu_search.h"
 #include "path/token_bucket.h"
 
@@ -67,6 +68,8 @@ class CheckPair {
   void on_sent(const nat::TransactionId& id, bool is_nomination, TimePoint now);
   /// True if `id` is of a check still unanswered; the pair is valid from then on.
   bool on_answer(const nat::TransactionId& id, TimePoint now);
+  /// A check of this path that was sent at that time, before there was a pair, was answered.
+  void on_answer_to(TimePoint sent_at, TimePoint now);
   /// A padded check. Its loss says nothing about the path, only about the size.
   void on_probe_sent(const nat::TransactionId& id, std::size_t bytes, TimePoint now);
   bool knows(const nat::TransactionId& id) const;
@@ -92,6 +95,13 @@ class CheckPair {
   Candidate local;
   MtuSearch mtu;  ///< Runs while the pair is selected.
   bool is_stream() const { return local.transport == Transport::kTcp; }
+  // Set by the owner before the first check: which method this pair is a part of, whether it may be
+  // used, and until when only an opener may be sent (Plan::opener_hops; 0: it was, or none is due).
+  std::optional<Method> method;
+  bool is_prepared = false;
+  bool is_barred = false;
+  std::uint8_t opener_hops = 0;
+  TimePoint hold_until = TimePoint::min();
   bool is_triggered = false;  ///< RFC 8445 section 7.3.1.4: goes before all others.
 
  private:

@@ -19,6 +19,7 @@ constexpr Duration kSweepDelay = 4s;  // After the burst.
 constexpr Duration kSweepFirst = 2s;
 constexpr Duration kSweepMax = 2min;
 constexpr Duration kSweepSelectedMax = 10min;
+constexpr Duration kSweepStreamMax = 20s;  // TCP is in use: back to UDP soon after it works again.
 
 /// New candidates get this long before a failure is told again: a burst, and the slowest answer.
 constexpr Duration kRevivalPatience = 5s;
@@ -27,22 +28,6 @@ constexpr Duration kRefillEvery = 30s;
 
 }  // namespace
 
-std::string_view reason_text(PathReason reason) {
-  switch (reason) {
-    case PathReason::kNone:
-      return "the best path known is in use";
-    case PathReason::kChecking:
-      return "checks are under way";
-    case PathReason::kNoCandidates:
-      return "the peer named no address that this node can reach";
-    case PathReason::kNoAnswer:
-      return "no check was answered: a NAT or firewall in between lets none through";
-    case PathReason::kLostConsent:
-      return "the path went silent and no other answers";
-  }
-  return "unknown";
-}
-
 PathFinder::Impl::Impl(const PathFinderConfig& config, Random random, Log log, TimePoint now)
     : config_(config),
       random_(random),
@@ -50,24 +35,29 @@ PathFinder::Impl::Impl(const PathFinderConfig& config, Random random, Log log, T
       list_(config.role, config.first_retransmit),
       pace_(kPaceBurst, config.pace),
       switched_at_(now),
+      streams_(config.sockets, config.role == IceRole::kControlling, config.rtt_hint),
+      spray_(config.sockets, config.probes),
       give_up_at_(now + config.gather_patience),
       refilled_at_(now) {
   start_sweeps(now);
 }
 
 void PathFinder::Impl::add_local(const Candidate& candidate, TimePoint now) {
-  if (candidate.transport == Transport::kTcp) return;
+  if (candidate.transport == Transport::kTcp) return streams_.add_local(candidate);
   const std::size_t before = list_.pairs().size();
   list_.add_local(candidate, now);
   if (list_.pairs().size() > before) revive(now);
 }
 
 void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
-  if (candidate.transport == Transport::kTcp) return;
+  if (candidate.transport == Transport::kTcp) return streams_.add_remote(candidate, now);
   bool is_new = false;
   RemoteCandidate* remote = list_.add_remote(candidate, now, is_new);
   if (remote == nullptr) return;
-  if (is_new) log_.debug(now, "path.candidate address={}", candidate.address.text());
+  if (is_new) {
+    log_.debug(now, "path.candidate address={}", candidate.address.text());
+    timeline_.add({.at = now, .event = TimelineEvent::kCandidate, .address = candidate.address});
+  }
   const std::size_t before = list_.pairs().size();
   list_.pair_with_sockets(*remote, now);
   if (list_.pairs().size() > before) return revive(now);
@@ -88,12 +78,6 @@ void PathFinder::Impl::add_proven(const Path& path, TimePoint now) {
   if (selected_ == nullptr) select(pair, now);
 }
 
-void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile& peer, unsigned,
-                                    TimePoint, TimePoint) {
-  local_profile_ = local;
-  peer_profile_ = peer;
-}
-
 void PathFinder::Impl::remove_socket(SocketId socket, TimePoint now) {
   const bool was_selected = selected_ != nullptr && selected_->path().socket == socket;
   if (was_selected) {
@@ -101,6 +85,7 @@ void PathFinder::Impl::remove_socket(SocketId socket, TimePoint now) {
     previous_.reset();  // Nothing can be sent there any more.
   }
   list_.remove_socket(socket, now);
+  streams_.on_closed(socket);
   std::erase_if(answers_, [&](const Answer& answer) { return answer.to.socket == socket; });
   if (previous_ && previous_->socket == socket) previous_.reset();
   if (!was_selected) return;
@@ -115,6 +100,7 @@ void PathFinder::Impl::on_network_changed(TimePoint now) {
     if (may_refill || pair->remote().has_answered) pair->remote().checks.fill();
   }
   hold_ = {};  // What was measured before counts no more.
+  streams_.restart(now);
   start_sweeps(now);
   if (selected_ == nullptr) {
     revive(now);
@@ -127,8 +113,8 @@ void PathFinder::Impl::on_network_changed(TimePoint now) {
 /// There are new pairs. They bring their own bursts; sweeps stay as rare as they are, since a peer
 /// may name new addresses for ever.
 void PathFinder::Impl::revive(TimePoint now) {
+  if (is_failed_ || !is_hopeless()) give_up_at_ = std::max(give_up_at_, now + kRevivalPatience);
   is_failed_ = false;
-  give_up_at_ = std::max(give_up_at_, now + kRevivalPatience);
   // The peer may have moved there: then the selected path is dead. Both are asked at once.
   if (selected_ != nullptr) selected_->check_by(now);
 }
@@ -154,7 +140,9 @@ void PathFinder::Impl::sweep(TimePoint now) {
     if (pair->due_at() == CheckPair::kNever) pair->set_due(now);
   }
   sweep_at_ = now + jittered(sweep_gap_);
-  sweep_gap_ = std::min(2 * sweep_gap_, selected_ == nullptr ? kSweepMax : kSweepSelectedMax);
+  Duration gap_max = selected_ == nullptr ? kSweepMax : kSweepSelectedMax;
+  if (selected_ != nullptr && selected_->is_stream()) gap_max = kSweepStreamMax;
+  sweep_gap_ = std::min(2 * sweep_gap_, gap_max);
 }
 
 void PathFinder::Impl::share_consent_wakeup(TimePoint now) {
@@ -171,16 +159,20 @@ void PathFinder::Impl::on_timeout(TimePoint now) {
   consider_better(now);
   sweep(now);
   share_consent_wakeup(now);
+  tend_streams(now);
+  tidy_fan(now);
   if (selected_ != nullptr || is_failed_ || now < give_up_at_) return;
   is_failed_ = true;
-  log_.debug(now, "path.failed reason=\"{}\"", reason_text(reason()));
+  timeline_.add({.at = now, .event = TimelineEvent::kFailed, .reason = reason()});
+  log_.debug(now, "path.failed reason={}", reason_name(reason()));
 }
 
 std::optional<TimePoint> PathFinder::Impl::next_timeout() const {
   if (!answers_.empty()) return TimePoint::min();
   TimePoint due = CheckPair::kNever;
   for (const auto& pair : list_.pairs()) due = std::min(due, pair->due_at());
-  std::optional<TimePoint> next = choice_deadline();
+  std::optional<TimePoint> next = earlier(choice_deadline(), reach_deadline());
+  next = earlier(next, streams_deadline());
   if (selected_ != nullptr) due = std::min(due, selected_->mtu.next_probe_at().value_or(due));
   if (due != CheckPair::kNever) next = earlier(next, std::max(due, pace_.next_token_at()));
   if (!list_.pairs().empty()) next = earlier(next, sweep_at_);
@@ -200,17 +192,18 @@ std::size_t PathFinder::Impl::datagram_bytes() const {
   return selected_ == nullptr ? MtuSearch::kBaseBytes : selected_->mtu.datagram_bytes();
 }
 
-PathReason PathFinder::Impl::reason() const {
+ReasonCode PathFinder::Impl::reason() const {
   const auto pairs = list_.pairs();
   if (selected_ != nullptr) {
     const bool may_improve = std::ranges::any_of(pairs, [&](const auto& pair) {
-      return !pair->is_valid() && pair->is_bursting() && pair->priority > selected_->priority;
+      return !pair->is_valid() && !pair->is_barred && pair->is_bursting() &&
+             pair->priority > selected_->priority;
     });
-    return may_improve ? PathReason::kChecking : PathReason::kNone;
+    return may_improve ? ReasonCode::kChecking : ReasonCode::kNone;
   }
-  if (was_connected_) return PathReason::kLostConsent;
-  if (!is_failed_) return PathReason::kChecking;
-  return pairs.empty() ? PathReason::kNoCandidates : PathReason::kNoAnswer;
+  if (was_connected_) return ReasonCode::kLostConsent;
+  if (!is_failed_) return ReasonCode::kChecking;
+  return failure_reason();
 }
 
 std::vector<PairReport> PathFinder::Impl::report() const {
@@ -267,8 +260,10 @@ const Path* PathFinder::duplicate_to(TimePoint now) const { return impl_->duplic
 std::optional<Duration> PathFinder::selected_rtt() const { return impl_->selected_rtt(); }
 std::size_t PathFinder::datagram_bytes() const { return impl_->datagram_bytes(); }
 bool PathFinder::is_failed() const { return impl_->is_failed(); }
-PathReason PathFinder::reason() const { return impl_->reason(); }
+ReasonCode PathFinder::reason() const { return impl_->reason(); }
 std::vector<PairReport> PathFinder::report() const { return impl_->report(); }
+std::optional<Method> PathFinder::method() const { return impl_->method(); }
+std::vector<TimelineEntry> PathFinder::timeline() const { return impl_->timeline(); }
 const PathFinder::Counters& PathFinder::counters() const { return impl_->counters(); }
 
 }  // namespace openp2p::path

@@ -18,7 +18,11 @@
 #include "path/candidate.h"
 #include "path/finder_tag.h"
 #include "path/method.h"
+#include "path/method_history.h"
+#include "path/probe_budget.h"
+#include "path/reason_code.h"
 #include "path/socket_source.h"
+#include "path/timeline.h"
 
 /// Finds, keeps and changes the path of one session: candidates, connectivity checks, nomination,
 /// consent.
@@ -50,19 +54,12 @@ struct PathFinderConfig {
   Duration pace = std::chrono::milliseconds(20);  ///< Ta of RFC 8445 section 14.2.
   Duration first_retransmit = std::chrono::milliseconds(100);
   Duration consent_interval = std::chrono::seconds(5);  ///< RFC 7675 section 5.1.
+  Duration rtt_hint = std::chrono::milliseconds(100);  ///< Between the two, from signalling.
   Duration gather_patience = std::chrono::seconds(10);  ///< RFC 8863: no failure before this.
-  SocketSource* sockets = nullptr;  ///< For what needs more sockets; nullptr: goes without.
+  SocketSource* sockets = nullptr;   ///< For what needs more sockets; nullptr: goes without.
+  ProbeBudget* probes = nullptr;     ///< The host's, for searches; nullptr: there are none.
+  MethodHistory* history = nullptr;  ///< The host's, learned from and taught; nullptr: none.
 };
-
-/// Why there is no path, or none better. Text for people in reason_text().
-enum class PathReason {
-  kNone,          ///< There is a path and it is as good as can be.
-  kChecking,      ///< Checks are under way.
-  kNoCandidates,  ///< The peer named no address that this node can reach (family, sockets).
-  kNoAnswer,      ///< No check was answered: a NAT or firewall in between lets none through.
-  kLostConsent,   ///< The path went silent and no other answers.
-};
-std::string_view reason_text(PathReason reason);
 
 /// Where a check goes.
 struct CheckTarget {
@@ -134,11 +131,14 @@ class PathFinder {
   /// until padded checks of larger sizes were answered.
   std::size_t datagram_bytes() const;
   bool is_failed() const;  ///< All checks failed and patience is over; new candidates revive it.
-  PathReason reason() const;
+  ReasonCode reason() const;
   std::vector<PairReport> report() const;
+  std::optional<Method> method() const;         ///< What brought the selected path.
+  std::vector<TimelineEntry> timeline() const;  ///< Oldest first.
 
   struct Counters {
     std::uint64_t checks_sent = 0;
+    std::uint64_t probes_sent = 0;  ///< Checks of searches for ports; not in checks_sent.
     std::uint64_t checks_received = 0;
     std::uint64_t forged = 0;    ///< Not addressed to us, wrong integrity, or from another address.
     std::uint64_t replayed = 0;  ///< Authentic requests that were seen before.

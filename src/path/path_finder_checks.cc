@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "path/path_finder_impl.h"
@@ -74,10 +75,7 @@ void PathFinder::Impl::on_request(const Path& from, const nat::StunMessage& mess
 void PathFinder::Impl::on_answer(const Path& from, const nat::StunMessage& message, ByteView raw,
                                  TimePoint now) {
   CheckPair* pair = list_.find(message.transaction);
-  if (pair == nullptr) {
-    ++counters_.ignored;
-    return;
-  }
+  if (pair == nullptr) return on_search_answer(from, message, raw, now);
   // RFC 8445 section 7.2.5.2.1: an answer from elsewhere proves nothing about the path asked.
   if (pair->path() != from || !nat::verify_integrity(raw, config_.check_key)) {
     ++counters_.forged;
@@ -90,6 +88,7 @@ void PathFinder::Impl::on_answer(const Path& from, const nat::StunMessage& messa
 }
 
 CheckPair* PathFinder::Impl::learn(const Path& from, TimePoint now) {
+  if (spray_.method_of(from)) return learn_searched(from, now);
   if (!list_.has_socket(from.socket)) return nullptr;
   bool is_new = false;
   const Candidate candidate{CandidateType::kPeerReflexive, from.remote, SocketId{}};
@@ -115,6 +114,7 @@ void PathFinder::Impl::on_authentic(const Path& from, TimePoint now) {
 
 void PathFinder::Impl::trigger(CheckPair& pair, TimePoint now) {
   if (!pair.is_bursting()) pair.restart(now);
+  pair.hold_until = TimePoint::min();  // What came through shows that our NAT is open, and theirs.
   pair.check_by(now);
   pair.is_triggered = true;
 }
@@ -132,12 +132,16 @@ void PathFinder::Impl::queue_answer(const Path& to, const nat::TransactionId& tr
 std::size_t PathFinder::Impl::poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now) {
   to.hop_limit = 0;
   if (!answers_.empty()) return write_answer(to.path, out);
-  if (!pace_.has_token(now)) return 0;
+  if (!pace_.has_token(now)) return poll_spray(to, out, now);
   CheckPair* pair = next_due(now);
-  if (pair == nullptr) return poll_probe(to.path, out, now);
+  if (pair == nullptr) {
+    const std::size_t size = poll_probe(to.path, out, now);
+    return size == 0 ? poll_spray(to, out, now) : size;
+  }
   pace_.take(now);
   pair->remote().checks.take(now);
   to.path = pair->path();
+  if (now < pair->hold_until) to.hop_limit = std::exchange(pair->opener_hops, std::uint8_t{0});
   return write_check(*pair, out, now);
 }
 
@@ -146,6 +150,11 @@ CheckPair* PathFinder::Impl::next_due(TimePoint now) {
   CheckPair* best = nullptr;
   for (const auto& pair : list_.pairs()) {
     if (pair->due_at() > now) continue;
+    if (!pair->is_prepared) prepare(*pair, now);
+    if (pair->is_barred || (now < pair->hold_until && pair->opener_hops == 0)) {
+      pair->set_due(pair->is_barred ? CheckPair::kNever : pair->hold_until);
+      continue;
+    }
     if (!pair->remote().checks.has_token(now)) {
       pair->set_due(pair->remote().checks.next_token_at());
       continue;
@@ -172,23 +181,24 @@ std::size_t PathFinder::Impl::write_answer(Path& to, MutableByteView out) {
   return size;
 }
 
-nat::StunMessage PathFinder::Impl::make_check(const CheckPair& pair) {
+nat::StunMessage PathFinder::Impl::make_check(const Path& path, bool is_nomination) {
   nat::StunMessage message;
   message.transaction = make_transaction(config_.local_tag, random_);
   message.set_username(check_username(config_.remote_tag, config_.local_tag));
-  message.priority = candidate_priority(
-      {CandidateType::kPeerReflexive, {pair.path().remote.ip}, pair.path().socket});
+  message.priority =
+      candidate_priority({CandidateType::kPeerReflexive, {path.remote.ip}, path.socket});
   // Roles never collide here, so the tie-breaker's 64 bits number the checks instead: a copy of an
   // old check can neither teach an address nor nominate.
   auto& number = is_controlling() ? message.ice_controlling : message.ice_controlled;
   number = ++checks_numbered_;
-  message.use_candidate = is_controlling() && &pair == selected_;
+  message.use_candidate = is_nomination;
   message.has_fingerprint = true;
   return message;
 }
 
 std::size_t PathFinder::Impl::write_check(CheckPair& pair, MutableByteView out, TimePoint now) {
-  const nat::StunMessage message = make_check(pair);
+  const bool is_nomination = is_controlling() && &pair == selected_;
+  const nat::StunMessage message = make_check(pair.path(), is_nomination);
   const std::size_t size = nat::encode_stun(message, config_.check_key, out);
   CHECK(size > 0);
   if (&pair == selected_) {
@@ -206,7 +216,7 @@ std::size_t PathFinder::Impl::poll_probe(Path& to, MutableByteView out, TimePoin
   const Duration rtt = selected_->rtt().value_or(Duration::zero());
   const std::size_t bytes = selected_->mtu.poll_probe(now, rtt);
   if (bytes == 0) return 0;
-  nat::StunMessage message = make_check(*selected_);
+  nat::StunMessage message = make_check(selected_->path(), is_controlling());
   const std::size_t plain_bytes = nat::encode_stun(message, config_.check_key, out);
   CHECK(plain_bytes > 0 && plain_bytes + kAttributeHeaderBytes < bytes);
   message.padding_bytes = static_cast<std::uint16_t>(bytes - plain_bytes - kAttributeHeaderBytes);

@@ -89,6 +89,7 @@ void PathFinder::Impl::select(CheckPair* pair, TimePoint now) {
   trust();
   challenger_.reset();
   is_better_waiting_ = false;
+  note_choice(old, now);
   if (pair == nullptr) {
     give_up_at_ = now + config_.gather_patience;
     return start_sweeps(now);
@@ -211,6 +212,7 @@ void PathFinder::Impl::watch_others(TimePoint now) {
 /// since: it was asked at the same moment, so after its round trip it has a little longer to speak.
 void PathFinder::Impl::note_challenger(const CheckPair& pair, TimePoint now) {
   if (challenger_ || now - pair.appeared_at() > kChallengeWithin) return;
+  if (pair.is_stream()) return;  // New because it was opened, not because the peer moved.
   if (selected_->heard_at() >= pair.appeared_at()) return;
   challenger_ = pair.path();
   const Duration fair = selected_rtt().value_or(Duration::zero()) * 5 / 4;

@@ -42,7 +42,7 @@ TEST(PathFinderChoice, PassesStatefulFirewallsAndPrefersIpv6) {
   DualStack stack(1);
 
   EXPECT_TRUE(stack.both_on_v6(true));
-  EXPECT_EQ(stack.world.finder(0).reason(), PathReason::kNone);
+  EXPECT_EQ(stack.world.finder(0).reason(), ReasonCode::kNone);
   EXPECT_EQ(stack.world.finder(0).selected_rtt(), kRtt);
 }
 
@@ -151,7 +151,7 @@ TEST(PathFinderChoice, TellsABlackoutAndComesBack) {
   stack.world.send_data(0);
 
   ASSERT_TRUE(stack.world.run_until([&] { return finder.selected() == nullptr; }, 3s));
-  EXPECT_EQ(finder.reason(), PathReason::kLostConsent);
+  EXPECT_EQ(finder.reason(), ReasonCode::kLostConsent);
   EXPECT_FALSE(finder.is_failed());
   stack.world.run_for(1h);
   EXPECT_TRUE(finder.is_failed());
@@ -261,10 +261,10 @@ TEST(PathFinderChoice, SaysWhenNothingAnswers) {
   world.drop = [](const Flight&) { return true; };
   world.gather_and_tell();
   PathFinder& finder = world.finder(0);
-  EXPECT_EQ(finder.reason(), PathReason::kChecking);
+  EXPECT_EQ(finder.reason(), ReasonCode::kChecking);
 
   ASSERT_TRUE(world.run_until([&] { return finder.is_failed(); }, 10s));
-  EXPECT_EQ(finder.reason(), PathReason::kNoAnswer);
+  EXPECT_EQ(finder.reason(), ReasonCode::kNoAnswer);
 
   world.drop = nullptr;
   finder.add_remote({CandidateType::kHost, address("198.51.100.77:1"), {}}, world.now());
@@ -280,7 +280,7 @@ TEST(PathFinderChoice, SaysWhenThePeerNamedNothing) {
   world.settle(0);
 
   ASSERT_TRUE(world.run_until([&] { return world.finder(0).is_failed(); }, 11s));
-  EXPECT_EQ(world.finder(0).reason(), PathReason::kNoCandidates);
+  EXPECT_EQ(world.finder(0).reason(), ReasonCode::kNoCandidates);
 }
 
 TEST(PathFinderChoice, KeepsAProvenPathAndThenABetterOne) {

@@ -5,14 +5,19 @@
 
 #include "path/check_list.h"
 #include "path/path_finder.h"
+#include "path/planner.h"
 #include "path/replay_window.h"
+#include "path/spray.h"
+#include "path/stream_opener.h"
+#include "path/timeline.h"
 #include "path/token_bucket.h"
 
 namespace openp2p::path {
 
-/// The inside of PathFinder. Three concerns, one source each: candidates and reports
-/// (path_finder.cc), STUN in and out (path_finder_checks.cc), and which path is used and whether it
-/// lives (path_finder_choice.cc).
+/// The inside of PathFinder. A source for each concern: candidates and reports
+/// (path_finder.cc), STUN in and out (path_finder_checks.cc), which path is used and whether it
+/// lives (path_finder_choice.cc), TCP (path_finder_streams.cc), and plans and searches
+/// (path_finder_reach.cc).
 class PathFinder::Impl {
  public:
   Impl(const PathFinderConfig& config, Random random, Log log, TimePoint now);
@@ -40,9 +45,11 @@ class PathFinder::Impl {
   std::optional<Duration> selected_rtt() const;
   std::size_t datagram_bytes() const;
   bool is_failed() const { return is_failed_; }
-  PathReason reason() const;
+  ReasonCode reason() const;
   std::vector<PairReport> report() const;
   const Counters& counters() const { return counters_; }
+  std::vector<TimelineEntry> timeline() const { return timeline_.entries(); }
+  std::optional<Method> method() const;
 
  private:
   /// Answers wait here for poll_datagram only; drivers poll after each batch.
@@ -70,7 +77,7 @@ class PathFinder::Impl {
   std::size_t write_answer(Path& to, MutableByteView out);
   std::size_t write_check(CheckPair& pair, MutableByteView out, TimePoint now);
   std::size_t poll_probe(Path& to, MutableByteView out, TimePoint now);
-  nat::StunMessage make_check(const CheckPair& pair);
+  nat::StunMessage make_check(const Path& path, bool is_nomination);
 
   // path_finder_choice.cc
   void on_pair_answered(CheckPair& pair, TimePoint now);
@@ -97,6 +104,31 @@ class PathFinder::Impl {
   void sweep(TimePoint now);
   void share_consent_wakeup(TimePoint now);
 
+  // path_finder_streams.cc
+  bool are_streams_wanted() const { return selected_ == nullptr || suspect_since_.has_value(); }
+  void tend_streams(TimePoint now);
+  bool is_unneeded(const CheckPair& stream, TimePoint now) const;
+  TimePoint unneeded_at(const CheckPair& stream) const;
+  std::optional<TimePoint> streams_deadline() const;
+
+  // path_finder_reach.cc
+  void set_patience(TimePoint now);
+  bool is_hopeless() const;
+  void prepare(CheckPair& pair, TimePoint now);
+  Method method_of(const CheckPair& pair) const;
+  bool is_search_wanted() const;
+  std::size_t poll_spray(CheckTarget& to, MutableByteView out, TimePoint now);
+  void postpone_search();
+  void note_search(TimePoint now);
+  CheckPair* learn_searched(const Path& from, TimePoint now);
+  void on_search_answer(const Path& from, const nat::StunMessage& message, ByteView raw,
+                        TimePoint now);
+  void note_choice(const CheckPair* old, TimePoint now);
+  bool is_in_use(SocketId socket) const;
+  void tidy_fan(TimePoint now);
+  std::optional<TimePoint> reach_deadline() const;
+  ReasonCode failure_reason() const;
+
   PathFinderConfig config_;
   SideProfile local_profile_;
   SideProfile peer_profile_;
@@ -122,6 +154,17 @@ class PathFinder::Impl {
   std::optional<TimePoint> suspect_since_;
   std::optional<Path> challenger_;
   TimePoint challenge_ends_at_;
+
+  StreamOpener streams_;
+
+  std::optional<Plan> plan_;
+  unsigned round_ = 0;
+  TimePoint go_at_;
+  Spray spray_;
+  bool is_search_postponed_ = false;
+  bool is_search_over_budget_ = false;
+  TimePoint tidy_at_ = CheckPair::kNever;
+  Timeline timeline_;
 
   TimePoint sweep_at_ = CheckPair::kNever;
   Duration sweep_gap_{};

@@ -247,7 +247,7 @@ TEST(PathFinderSim, SaysWhyRandomSymmetricNatsDoNotMeet) {
 
   for (int i = 0; i < 2; ++i) {
     EXPECT_TRUE(simulation.finder(i).is_failed());
-    EXPECT_EQ(simulation.finder(i).reason(), PathReason::kNoAnswer);
+    EXPECT_EQ(simulation.finder(i).reason(), ReasonCode::kNoAnswer);
   }
 }
 

@@ -1,0 +1,245 @@
+#include <algorithm>
+#include <utility>
+
+#include "path/nat_class.h"
+#include "path/path_finder_impl.h"
+
+/// What goes beyond checks between candidates: plans for pairs of NATs, openers, searches for
+/// ports, the sockets they need, and the account of it all.
+namespace openp2p::path {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Signalling takes less; a peer that names a later moment only hurts itself.
+constexpr Duration kGoWithin = 3s;
+/// No path between NATs like these: a burst of checks on LAN and IPv6 still gets its chance.
+constexpr Duration kHopelessPatience = 4s;
+/// The last answers to a search.
+constexpr Duration kSearchPatience = 1500ms;
+/// IPv6 on both sides needs no search, as a rule.
+constexpr Duration kIpv6Patience = 500ms;
+/// After a path was chosen the peer may choose another for a while; then one socket is enough.
+constexpr Duration kFanGrace = 3s;
+
+bool is_internet(const IpAddress& ip) { return !ip.is_private() && !ip.is_link_local(); }
+
+}  // namespace
+
+void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile& peer,
+                                    unsigned round, TimePoint go_at, TimePoint now) {
+  Plan plan = make_plan(local, peer, config_.role, round, config_.history);
+  const bool is_repeated = plan_ && round_ == round && *plan_ == plan;
+  local_profile_ = local;
+  peer_profile_ = peer;
+  if (is_repeated) return;
+  const bool is_new_round = plan_ && round_ != round;
+  plan_ = std::move(plan);
+  round_ = round;
+  go_at_ = std::clamp(go_at, now, now + kGoWithin);
+  timeline_.add({.at = now,
+                 .event = TimelineEvent::kPlanned,
+                 .reason = plan_->reason,
+                 .address = Address{peer.udp.external},
+                 .count = round});
+  for (const auto& pair : list_.pairs()) pair->is_prepared = false;
+  if (is_new_round && selected_ == nullptr) restart_all(now);
+  is_search_postponed_ = false;
+  is_search_over_budget_ = false;
+  spray_.start(*plan_, peer.udp.external, go_at_, random_.fork(), now);
+  streams_.set_profiles(local, peer, go_at_, now);
+  set_patience(now);
+}
+
+void PathFinder::Impl::set_patience(TimePoint now) {
+  is_failed_ = false;
+  if (plan_->is_hopeless()) {
+    give_up_at_ = std::min(give_up_at_, now + kHopelessPatience);
+  } else {
+    give_up_at_ = std::max(give_up_at_, go_at_ + plan_->duration() + kSearchPatience);
+  }
+}
+
+bool PathFinder::Impl::is_hopeless() const { return plan_ && plan_->is_hopeless(); }
+
+/// Once for each pair and plan, before its first check.
+void PathFinder::Impl::prepare(CheckPair& pair, TimePoint now) {
+  pair.is_prepared = true;
+  if (!pair.method) pair.method = method_of(pair);
+  pair.is_barred = plan_ && !plan_->methods.has(*pair.method) && !pair.is_valid();
+  const bool is_held = plan_ && plan_->opener_hops != 0 && now < go_at_ && !pair.is_valid() &&
+                       pair.checks_sent() == 0 && !pair.is_stream() && !pair.is_triggered &&
+                       pair.path().remote.ip.is_v4() && is_internet(pair.path().remote.ip);
+  pair.opener_hops = is_held ? plan_->opener_hops : std::uint8_t{0};
+  pair.hold_until = is_held ? go_at_ : TimePoint::min();
+}
+
+Method PathFinder::Impl::method_of(const CheckPair& pair) const {
+  if (pair.is_stream()) return Method::kTcpDirect;
+  if (const auto method = spray_.method_of(pair.path())) return *method;
+  const Candidate& remote = pair.remote().candidate;
+  if (remote.type == CandidateType::kMapped) return Method::kMapped;
+  const bool is_direct = remote.type == CandidateType::kHost || remote.address.ip.is_v6() ||
+                         !is_internet(remote.address.ip) ||
+                         (plan_ && nat_class(local_profile_.udp) == NatClass::kOpen &&
+                          !local_profile_.udp.is_translated);
+  return is_direct ? Method::kDirect : Method::kPunch;
+}
+
+/// A path worth searching for: there is none, or one that somebody else pays for.
+bool PathFinder::Impl::is_search_wanted() const {
+  return selected_ == nullptr || selected_->is_stream() ||
+         selected_->remote().candidate.type == CandidateType::kRelayed;
+}
+
+std::size_t PathFinder::Impl::poll_spray(CheckTarget& to, MutableByteView out, TimePoint now) {
+  if (!spray_.is_running() || now < go_at_) return 0;
+  if (!is_search_wanted()) {
+    spray_.stop(now);
+    return 0;
+  }
+  postpone_search();
+  if (const auto target = list_.find_remote_at(peer_profile_.udp.external)) {
+    spray_.set_target(*target);
+  }
+  if (const auto socket = list_.main_socket_v4()) spray_.set_main_socket(*socket);
+  const auto probe = spray_.poll(now);
+  note_search(now);
+  if (!probe) return 0;
+  nat::StunMessage message = make_check(probe->path, /*is_nomination=*/false);
+  const std::size_t size = nat::encode_stun(message, config_.check_key, out);
+  spray_.on_sent(probe->path, probe->method, message.transaction, now);
+  ++counters_.probes_sent;
+  to = {probe->path, probe->hop_limit};
+  return size;
+}
+
+void PathFinder::Impl::postpone_search() {
+  if (std::exchange(is_search_postponed_, true)) return;
+  const bool has_ipv6 = std::ranges::any_of(list_.pairs(), [](const auto& pair) {
+    const IpAddress& ip = pair->path().remote.ip;
+    return ip.is_v6() && is_internet(ip);
+  });
+  if (!has_ipv6) return;
+  spray_.postpone(kIpv6Patience);
+  give_up_at_ += kIpv6Patience;
+}
+
+void PathFinder::Impl::note_search(TimePoint now) {
+  while (const auto event = spray_.poll_event()) {
+    is_search_over_budget_ |= event->reason == ReasonCode::kBudgetExhausted;
+    timeline_.add(
+        {.at = now,
+         .event = event->is_end ? TimelineEvent::kMethodEnded : TimelineEvent::kMethodBegun,
+         .method = event->method,
+         .reason = event->reason,
+         .address = Address{peer_profile_.udp.external},
+         .count = event->count});
+    if (event->is_end) tidy_at_ = now + kFanGrace;
+  }
+}
+
+/// The pair of a path that a search asked: no candidate of anybody's, so it costs none of their
+/// budget. There are no more of them than there were checks.
+CheckPair* PathFinder::Impl::learn_searched(const Path& from, TimePoint now) {
+  CheckPair* pair = list_.add_proven(from, now);
+  if (pair == nullptr) return nullptr;
+  log_.debug(now, "path.found address={}", from.remote.text());
+  revive(now);
+  return pair;
+}
+
+/// An answer to a check of a search: the first sign of life on its path.
+void PathFinder::Impl::on_search_answer(const Path& from, const nat::StunMessage& message,
+                                        ByteView raw, TimePoint now) {
+  const auto sent_at = spray_.on_answer(from, message.transaction);
+  if (!sent_at) {
+    ++counters_.ignored;
+    return;
+  }
+  if (!nat::verify_integrity(raw, config_.check_key)) {
+    ++counters_.forged;
+    return;
+  }
+  CheckPair* pair = list_.find(from);
+  if (pair == nullptr) pair = learn_searched(from, now);
+  if (pair == nullptr) return;
+  pair->on_answer_to(*sent_at, now);
+  pair->remote().has_answered = true;
+  pair->remote().checks.fill();
+  on_pair_answered(*pair, now);
+}
+
+void PathFinder::Impl::note_choice(const CheckPair* old, TimePoint now) {
+  if (!spray_.fan().empty()) tidy_at_ = now + kFanGrace;
+  if (selected_ == nullptr) {
+    timeline_.add({.at = now,
+                   .event = TimelineEvent::kPathLost,
+                   .method = old->method,
+                   .reason = ReasonCode::kLostConsent,
+                   .address = old->path().remote});
+    return;
+  }
+  if (!selected_->is_prepared) prepare(*selected_, now);
+  // The peer's search may have met an ordinary pair of ours.
+  const bool is_searched = selected_->path().remote.ip == peer_profile_.udp.external &&
+                           spray_.probes_sent() > 0 && !selected_->is_stream();
+  if (is_searched && selected_->method == Method::kPunch) {
+    selected_->method = plan_->steps.front().method;
+  }
+  timeline_.add(
+      {.at = now,
+       .event = old == nullptr ? TimelineEvent::kPathSelected : TimelineEvent::kPathSwitched,
+       .method = selected_->method,
+       .address = selected_->path().remote});
+  if (config_.history == nullptr || !plan_) return;
+  config_.history->note(nat_class(local_profile_.udp), nat_class(peer_profile_.udp),
+                        *selected_->method);
+}
+
+bool PathFinder::Impl::is_in_use(SocketId socket) const {
+  if (selected_ != nullptr) {
+    return selected_->path().socket == socket || (previous_ && previous_->socket == socket);
+  }
+  return std::ranges::any_of(list_.pairs(), [&](const auto& pair) {
+    return pair->path().socket == socket && (pair->is_valid() || pair->is_bursting());
+  });
+}
+
+/// Sockets of a fan that met nobody are closed; the one in use stays as long as its path.
+void PathFinder::Impl::tidy_fan(TimePoint now) {
+  if (now < tidy_at_) return;
+  tidy_at_ = CheckPair::kNever;
+  if (is_search_wanted() && spray_.is_running()) return;  // Its end comes here again.
+  const std::vector<SocketId> sockets(spray_.fan().begin(), spray_.fan().end());
+  for (const SocketId socket : sockets) {
+    if (is_in_use(socket)) continue;
+    const bool has_pair = std::ranges::any_of(
+        list_.pairs(), [&](const auto& pair) { return pair->path().socket == socket; });
+    if (has_pair) remove_socket(socket, now);
+    spray_.close(socket);
+  }
+  if (selected_ == nullptr && !spray_.fan().empty()) tidy_at_ = now + kFanGrace;
+}
+
+std::optional<TimePoint> PathFinder::Impl::reach_deadline() const {
+  std::optional<TimePoint> next;
+  if (tidy_at_ != CheckPair::kNever) next = tidy_at_;
+  if (!spray_.is_running()) return next;
+  const auto probe_at = spray_.next_timeout();
+  if (probe_at) next = earlier(next, std::max(*probe_at, go_at_));
+  return next;
+}
+
+ReasonCode PathFinder::Impl::failure_reason() const {
+  if (is_hopeless()) return plan_->reason;
+  if (list_.pairs().empty()) return ReasonCode::kNoCandidates;
+  if (is_search_over_budget_) return ReasonCode::kBudgetExhausted;
+  return spray_.probes_sent() > 0 ? ReasonCode::kSprayMissed : ReasonCode::kNoAnswer;
+}
+
+std::optional<Method> PathFinder::Impl::method() const {
+  return selected_ == nullptr ? std::nullopt : selected_->method;
+}
+
+}  // namespace openp2p::path

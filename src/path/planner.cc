@@ -1,0 +1,294 @@
+#include "path/planner.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "path/nat_class.h"
+
+namespace openp2p::path {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Gaps. A fan costs its router one entry each; 500 a second is what a busy browser causes.
+constexpr Duration kFanGap = 2ms;
+constexpr Duration kAskGapShort = 3ms;
+constexpr Duration kAskGapLong = 4ms;
+/// Asking begins when most of a fan is up: sooner is wasted, later is late.
+constexpr Duration kFanLead = 350ms;
+
+constexpr unsigned kSequentialSockets = 4;
+constexpr unsigned kSequentialPorts = 40;
+constexpr unsigned kSequentialPortsMax = 320;
+/// Both count: each port asked is an entry, and half as many drifts are covered.
+constexpr unsigned kBothPorts = 240;
+constexpr unsigned kBothPortsMax = 900;
+constexpr unsigned kMendingPasses = 2;
+
+/// Sockets x ports / range: e^-14 misses, were it not for the limits of both.
+constexpr unsigned kMeetings = 14;
+constexpr unsigned kSocketsMin = 8;
+
+constexpr std::uint8_t kOpenerHops = 3;  ///< Passes a home's router and a carrier's.
+constexpr unsigned kOpenerVariants = 3;
+
+constexpr nat::PortRange kAllPorts{kPortMin, 65535};
+
+/// One side, as this round sees it.
+struct Side {
+  const nat::NatProfile& profile;
+  NatClass kind;
+  bool is_touchy;
+};
+
+struct Search {
+  unsigned sockets;
+  unsigned ports;
+};
+
+Search search_of(unsigned range) {
+  const auto root = static_cast<unsigned>(std::lround(std::sqrt(9.0 * range)));
+  const unsigned sockets = std::clamp(root, kSocketsMin, Plan::kSocketsMax);
+  const unsigned ports = std::min(kMeetings * range / sockets + 1, range);
+  return {sockets, std::min(ports, Plan::kPortsMax)};
+}
+
+/// As measured at first; later as what it may be instead.
+NatClass doubted(NatClass kind, unsigned round) {
+  if (round == 0) return kind;
+  if (kind == NatClass::kOpen) return NatClass::kFixed;
+  if (kind == NatClass::kBlocks) return NatClass::kRandom;
+  if (kind == NatClass::kSequential && round >= 3) return NatClass::kRandom;
+  return kind;
+}
+
+bool may_be_random(const Side& side) {
+  return side.is_touchy || side.kind == NatClass::kUnknown || side.kind == NatClass::kPreserving;
+}
+
+/// Which of two mappings that should stay is taken for one that does not, after a failed round.
+/// 0: neither; 1: the controlling side's; 2: the other.
+int suspected(const Side& controlling, const Side& controlled, unsigned round) {
+  if (round == 0) return 0;
+  const bool first = may_be_random(controlling);
+  const bool second = may_be_random(controlled);
+  if (first && second) return round % 2 == 1 ? 1 : 2;
+  if (first) return 1;
+  return second ? 2 : 0;
+}
+
+class Planner {
+ public:
+  Planner(const SideProfile& own, const SideProfile& peer, IceRole role, unsigned round,
+          MethodSet methods)
+      : own_profile_(own),
+        peer_profile_(peer),
+        is_controlling_(role == IceRole::kControlling),
+        round_(round),
+        own_(side(own.udp)),
+        peer_(side(peer.udp)) {
+    plan_.methods = methods;
+    suspect_one();
+  }
+
+  Plan make() {
+    plan_udp();
+    if (plan_.is_hopeless() && is_tcp_possible()) plan_.reason = ReasonCode::kNone;
+    return std::move(plan_);
+  }
+
+ private:
+  Side side(const nat::NatProfile& profile) const {
+    return {profile, doubted(nat_class(profile), round_), is_touchy(profile)};
+  }
+
+  void suspect_one() {
+    if (is_moving(own_.kind) || is_moving(peer_.kind)) return;
+    const int who =
+        is_controlling_ ? suspected(own_, peer_, round_) : suspected(peer_, own_, round_);
+    if (who == 0) return;
+    Side& suspect = (who == 1) == is_controlling_ ? own_ : peer_;
+    if (suspect.kind == NatClass::kBlocked) return;
+    suspect.kind = NatClass::kRandom;
+    is_suspicion_ = true;
+  }
+
+  void plan_udp() {
+    if (own_.kind == NatClass::kBlocked || peer_.kind == NatClass::kBlocked) return set_blocked();
+    const bool is_tested = own_.kind != NatClass::kUnknown && peer_.kind != NatClass::kUnknown;
+    const bool is_touchy = own_.is_touchy || peer_.is_touchy;
+    if (is_touchy || !is_tested) {
+      plan_.opener_hops = static_cast<std::uint8_t>(kOpenerHops + round_ % kOpenerVariants);
+    }
+    if (is_moving(own_.kind) && is_moving(peer_.kind)) return plan_both();
+    if (is_moving(own_.kind)) return plan_one(own_, peer_, /*is_fan=*/true);
+    if (is_moving(peer_.kind)) return plan_one(peer_, own_, /*is_fan=*/false);
+    const bool has_way = has(Method::kDirect) || has(Method::kMapped) || has(Method::kPunch);
+    if (!has_way) plan_.reason = ReasonCode::kMethodsDisabled;
+  }
+
+  void set_blocked() {
+    const bool is_here = own_.kind == NatClass::kBlocked;
+    const bool is_there = peer_.kind == NatClass::kBlocked;
+    plan_.reason = is_here && is_there ? ReasonCode::kUdpBlockedBoth
+                   : is_here           ? ReasonCode::kUdpBlockedHere
+                                       : ReasonCode::kUdpBlockedThere;
+  }
+
+  bool has(Method method) const { return plan_.methods.has(method); }
+  bool may_search() const {
+    return is_searchable(own_.profile.external) && is_searchable(peer_.profile.external) &&
+           // Behind one NAT the LAN or hairpinning is the way; searching it would be to no avail.
+           own_.profile.external != peer_.profile.external;
+  }
+
+  void plan_both() {
+    const bool both_count =
+        own_.kind == NatClass::kSequential && peer_.kind == NatClass::kSequential;
+    if (!both_count) {
+      plan_.reason = ReasonCode::kBothRandom;
+    } else if (!has(Method::kPredictBoth)) {
+      plan_.reason = ReasonCode::kMethodsDisabled;
+    } else if (may_search()) {
+      const auto kind = is_controlling_ ? PortRule::Kind::kCatchUp : PortRule::Kind::kAhead;
+      add({.method = Method::kPredictBoth,
+           .part = Step::Part::kAsk,
+           .count = std::min(kBothPorts << std::min(round_, 4U), kBothPortsMax),
+           .ports = ahead(peer_, kind),
+           .passes = kMendingPasses,
+           .gap = kAskGapLong});
+    }
+  }
+
+  static PortRule ahead(const Side& side, PortRule::Kind kind) {
+    return {.kind = kind, .last = side.profile.last_port, .step = side.profile.step, .range = {}};
+  }
+
+  void plan_one(const Side& moving, const Side& fixed, bool is_fan) {
+    // Who is let in from any port needs no search, and a peer that sends first is seen at once.
+    if (fixed.kind == NatClass::kOpen) return;
+    const bool is_sequence = moving.kind == NatClass::kSequential;
+    const Method method = is_sequence ? Method::kPredictOne : Method::kBirthday;
+    if (!has(method)) {
+      if (!is_suspicion_) plan_.reason = ReasonCode::kMethodsDisabled;
+      return;
+    }
+    if (!may_search()) return;
+    is_fan ? add_fan(method, moving, fixed) : add_ask(method, moving, fixed);
+  }
+
+  static unsigned range_of(const Side& moving) {
+    return moving.kind == NatClass::kBlocks ? moving.profile.block.size() : kAllPorts.size();
+  }
+
+  /// What might work without a search is given a moment first where nobody measured the filter.
+  Duration patience(const Side& fixed) const {
+    const bool is_sure = fixed.profile.filtering == nat::Dependence::kAddressAndPortDependent;
+    return is_sure && !is_suspicion_ ? Duration::zero() : Plan::kWatchFirst;
+  }
+
+  void add_fan(Method method, const Side& moving, const Side& fixed) {
+    const bool is_sequence = method == Method::kPredictOne;
+    const unsigned sockets = is_sequence ? kSequentialSockets : search_of(range_of(moving)).sockets;
+    add({.method = method,
+         .part = Step::Part::kFan,
+         .count = sockets,
+         .ports = {},
+         .start = patience(fixed),
+         .gap = kFanGap,
+         .hop_limit = plan_.opener_hops});
+  }
+
+  void add_ask(Method method, const Side& moving, const Side& fixed) {
+    Step step{.method = method, .part = Step::Part::kAsk, .ports = {}, .start = patience(fixed)};
+    if (method == Method::kPredictOne) {
+      step.count = std::min(kSequentialPorts << std::min(round_, 3U), kSequentialPortsMax);
+      step.ports = ahead(moving, PortRule::Kind::kAhead);
+      step.passes = kMendingPasses;
+      step.gap = kAskGapShort;
+      return add(step);
+    }
+    const Search search = search_of(range_of(moving));
+    step.count = search.ports;
+    step.ports.range = moving.kind == NatClass::kBlocks ? moving.profile.block : kAllPorts;
+    const Duration fan_time = search.sockets * kFanGap;
+    step.start += std::max(fan_time - kFanLead, Duration::zero());
+    step.gap = fan_time > kFanLead ? kAskGapLong : kAskGapShort;
+    add(step);
+  }
+
+  void add(const Step& step) { plan_.steps.push_back(step); }
+
+  /// TCP maps as UDP does where nobody measured it: most NATs have one rule for both.
+  static NatClass tcp_class(const SideProfile& side) {
+    const NatClass tcp = nat_class(side.tcp);
+    const NatClass udp = nat_class(side.udp);
+    return tcp == NatClass::kUnknown && udp != NatClass::kBlocked ? udp : tcp;
+  }
+
+  bool is_tcp_possible() const {
+    const NatClass own = tcp_class(own_profile_);
+    const NatClass peer = tcp_class(peer_profile_);
+    if (own == NatClass::kBlocked || peer == NatClass::kBlocked) return false;
+    if (has(Method::kTcpDirect) && (own == NatClass::kOpen || peer == NatClass::kOpen)) return true;
+    if (!has(Method::kTcpSimultaneous)) return false;
+    const bool own_moves = is_moving(own) && own != NatClass::kSequential;
+    const bool peer_moves = is_moving(peer) && peer != NatClass::kSequential;
+    return !own_moves && !peer_moves;
+  }
+
+  const SideProfile& own_profile_;
+  const SideProfile& peer_profile_;
+  const bool is_controlling_;
+  const unsigned round_;
+  Side own_;
+  Side peer_;
+  bool is_suspicion_ = false;
+  Plan plan_;
+};
+
+constexpr std::array kUdpMethods{Method::kDirect,     Method::kMapped,   Method::kPunch,
+                                 Method::kPredictOne, Method::kBirthday, Method::kPredictBoth};
+
+bool has_udp(MethodSet methods) {
+  return std::ranges::any_of(kUdpMethods, [&](Method method) { return methods.has(method); });
+}
+
+/// Truer words for a plan without hope: would it have one, were all methods allowed?
+ReasonCode refined(ReasonCode reason, const Plan& unrestricted, MethodSet methods) {
+  if (methods == MethodSet::all()) return reason;
+  if (!unrestricted.is_hopeless()) {
+    return has_udp(methods) ? ReasonCode::kMethodsDisabled : ReasonCode::kTcpBlocked;
+  }
+  return unrestricted.reason;
+}
+
+}  // namespace
+
+Duration Plan::duration() const {
+  Duration longest{};
+  for (const Step& step : steps) {
+    longest = std::max(longest, step.start + step.gap * (step.count * step.passes));
+  }
+  return longest;
+}
+
+Plan make_plan(const SideProfile& own, const SideProfile& peer, IceRole role, unsigned round,
+               const MethodHistory* history) {
+  const MethodSet methods = own.methods & peer.methods;
+  Plan plan = Planner(own, peer, role, round, methods).make();
+  if (plan.is_hopeless()) {
+    const Plan all = Planner(own, peer, role, round, MethodSet::all()).make();
+    plan.reason = refined(plan.reason, all, methods);
+  }
+  if (history == nullptr) return plan;
+  // Our part may begin without the wait that gives easier ways a chance, where they never helped.
+  for (Step& step : plan.steps) {
+    const bool is_usual = history->favours(nat_class(own.udp), nat_class(peer.udp), step.method);
+    if (is_usual && step.start >= Plan::kWatchFirst) step.start -= Plan::kWatchFirst;
+  }
+  return plan;
+}
+
+}  // namespace openp2p::path

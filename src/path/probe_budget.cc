@@ -1,0 +1,69 @@
+#include "path/probe_budget.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace openp2p::path {
+namespace {
+
+constexpr Duration kSlot = ProbeBudget::kEntryLifetime / 12;
+
+std::int64_t slot_of(TimePoint now) {
+  return std::max<std::int64_t>(now.time_since_epoch() / kSlot, 0);
+}
+
+}  // namespace
+
+void ProbeBudget::Sum::advance(TimePoint now) {
+  const std::int64_t slot = slot_of(now);
+  if (slot - newest >= static_cast<std::int64_t>(kSlots)) slots.fill(0);
+  for (; newest < slot && slot - newest < static_cast<std::int64_t>(kSlots);) {
+    slots[index(++newest)] = 0;
+  }
+  newest = std::max(newest, slot);
+}
+
+unsigned ProbeBudget::Sum::total() const { return std::accumulate(slots.begin(), slots.end(), 0U); }
+
+void ProbeBudget::Sum::remove(unsigned count) {
+  for (std::int64_t slot = newest; count > 0 && slot >= 0; --slot) {
+    if (newest - slot >= static_cast<std::int64_t>(kSlots)) return;
+    std::uint16_t& held = slots[index(slot)];
+    const unsigned part = std::min<unsigned>(held, count);
+    held = static_cast<std::uint16_t>(held - part);
+    count -= part;
+  }
+}
+
+unsigned ProbeBudget::left(const IpAddress& remote, TimePoint now) {
+  own_.advance(now);
+  for (auto it = remotes_.begin(); it != remotes_.end();) {
+    it->second.advance(now);
+    it = it->second.total() == 0 ? remotes_.erase(it) : std::next(it);
+  }
+  const auto known = remotes_.find(remote);
+  if (known == remotes_.end() && remotes_.size() == kRemotesMax) return 0;
+  const unsigned there = known == remotes_.end() ? 0 : known->second.total();
+  return kEntriesMax - std::min(kEntriesMax, std::max(there, own_.total()));
+}
+
+unsigned ProbeBudget::reserve(const IpAddress& remote, unsigned count, TimePoint now) {
+  const unsigned granted = std::min(count, left(remote, now));
+  if (granted == 0) return 0;
+  own_.add(granted);
+  Sum& there = remotes_[remote];
+  there.advance(now);
+  there.add(granted);
+  return granted;
+}
+
+void ProbeBudget::refund(const IpAddress& remote, unsigned count, TimePoint now) {
+  own_.advance(now);
+  own_.remove(count);
+  const auto known = remotes_.find(remote);
+  if (known == remotes_.end()) return;
+  known->second.advance(now);
+  known->second.remove(count);
+}
+
+}  // namespace openp2p::path

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+
+#include "base/address.h"
+#include "base/time.h"
+#include "path/token_bucket.h"
+
+namespace openp2p::path {
+
+/// What a host may ask of routers, its own and others', when it searches for ports: entries in
+/// their connection tracking tables, and packets a second. One for all sessions of a host, so that
+/// together they stay below what one may cost. Small home routers keep 1,024 to 4,096 entries.
+///
+/// Entries count for as long as routers keep them: RFC 4787 REQ-5 asks for two minutes.
+/// Threading: one owner. Holds a few numbers per remote address, at most kRemotesMax of them.
+class ProbeBudget {
+ public:
+  /// Plan::kPortsMax fits in once; what is left to 1,100 is for ordinary checks.
+  static constexpr unsigned kEntriesMax = 1'050;
+  static constexpr Duration kEntryLifetime = std::chrono::seconds(120);
+  static constexpr std::size_t kRemotesMax = 32;  ///< Then no search begins until some expire.
+  static constexpr Duration kPacketGap = std::chrono::milliseconds(2);  ///< 500 a second.
+  static constexpr int kPacketBurst = 8;  ///< What a timer that is late by 16 ms makes up for.
+
+  /// Takes up to `count` entries towards the NAT at `remote`. Gives how many; 0: none are left.
+  unsigned reserve(const IpAddress& remote, unsigned count, TimePoint now);
+  unsigned left(const IpAddress& remote, TimePoint now);
+  /// Entries that were reserved and not used.
+  void refund(const IpAddress& remote, unsigned count, TimePoint now);
+
+  bool take_packet(TimePoint now) { return packets_.take(now); }
+  TimePoint next_packet_at() const { return packets_.next_token_at(); }
+
+ private:
+  /// A sum over the last lifetime, in slots.
+  struct Sum {
+    static constexpr std::size_t kSlots = 13;
+    std::array<std::uint16_t, kSlots> slots{};
+    std::int64_t newest = 0;  // Counted from the start of time.
+
+    void advance(TimePoint now);
+    unsigned total() const;
+    void add(unsigned count) { slots[index(newest)] += static_cast<std::uint16_t>(count); }
+    void remove(unsigned count);
+    static std::size_t index(std::int64_t slot) { return static_cast<std::size_t>(slot) % kSlots; }
+  };
+
+  Sum own_;
+  std::map<IpAddress, Sum> remotes_;
+  TokenBucket packets_{kPacketBurst, kPacketGap};
+};
+
+}  // namespace openp2p::path

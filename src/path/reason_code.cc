@@ -1,0 +1,39 @@
+#include "path/reason_code.h"
+
+#include <array>
+
+namespace openp2p::path {
+namespace {
+
+struct Words {
+  std::string_view name;
+  std::string_view text;
+};
+
+constexpr std::array<Words, kReasonCodes> kWords{{
+    {"none", "the best path known is in use"},
+    {"checking", "checks are under way"},
+    {"no-candidates", "the peer named no address that this node can reach"},
+    {"no-answer", "no check was answered: a NAT or firewall in between lets none through"},
+    {"lost-consent", "the path went silent and no other answers"},
+    {"both-random", "both NATs choose ports for each destination that cannot be told in advance"},
+    {"udp-blocked-here", "UDP is blocked at this node, and TCP cannot replace it"},
+    {"udp-blocked-there", "UDP is blocked at the peer, and TCP cannot replace it"},
+    {"udp-blocked-both", "UDP is blocked at both nodes, and TCP cannot replace it"},
+    {"tcp-blocked", "only TCP could be used, and it cannot pass"},
+    {"spray-missed", "one NAT chooses random ports, and none of those asked was the right one"},
+    {"budget-exhausted", "a search for the port would have cost a router too many entries"},
+    {"methods-disabled", "what could work is switched off by an option"},
+    {"waiting-for-retry", "the last attempt failed, and the next one has its time"},
+}};
+
+}  // namespace
+
+std::string_view reason_text(ReasonCode reason) {
+  return kWords[static_cast<std::size_t>(reason)].text;
+}
+std::string_view reason_name(ReasonCode reason) {
+  return kWords[static_cast<std::size_t>(reason)].name;
+}
+
+}  // namespace openp2p::path

@@ -1,0 +1,157 @@
+#include "path/spray.h"
+
+#include <algorithm>
+
+#include "path/nat_class.h"
+
+namespace openp2p::path {
+namespace {
+
+/// Fans ask no ports; a series has some anyway.
+const PortRule kUnused{.last = 0, .step = 0, .range = {kPortMin, kPortMin}};
+
+}  // namespace
+
+Spray::~Spray() {
+  for (const SocketId socket : fan_) sockets_->close(socket);
+}
+
+void Spray::start(const Plan& plan, const IpAddress& external, TimePoint go_at, Random random,
+                  TimePoint now) {
+  stop(now);
+  asked_.clear();
+  target_.reset();
+  external_ = external;
+  for (const Step& step : plan.steps) {
+    const bool is_fan = step.part == Step::Part::kFan;
+    if (budget_ == nullptr || (is_fan && sockets_ == nullptr)) continue;
+    runs_.push_back({.step = step,
+                     .ports = PortSeries(is_fan ? kUnused : step.ports, random.next()),
+                     .next_at = go_at + step.start});
+  }
+}
+
+void Spray::set_target(const Address& target) {
+  if (target.ip == external_) target_ = target;
+}
+
+void Spray::stop(TimePoint now) {
+  for (Run& run : runs_) end(run, ReasonCode::kNone, now);
+  runs_.clear();
+}
+
+void Spray::postpone(Duration delay) {
+  for (Run& run : runs_) {
+    if (!run.is_begun) run.next_at += delay;
+  }
+}
+
+bool Spray::is_ready(const Run& run) const {
+  return run.step.part == Step::Part::kFan ? target_.has_value() : main_.has_value();
+}
+
+bool Spray::begin(Run& run, TimePoint now) {
+  const unsigned wanted = std::min(
+      run.step.count, run.step.part == Step::Part::kFan ? Plan::kSocketsMax : run.ports.size());
+  run.is_begun = true;
+  run.granted = budget_->reserve(external_, wanted, now);
+  events_.push_back({.is_end = false, .method = run.step.method, .count = run.granted});
+  return run.granted * 100 >= wanted * kWorthPercent;
+}
+
+void Spray::end(Run& run, ReasonCode reason, TimePoint now) {
+  const unsigned used = std::min(run.sent, run.granted);
+  if (!run.is_begun) return;
+  budget_->refund(external_, run.granted - used, now);
+  run.granted = 0;
+  run.is_begun = false;
+  run.next_at = TimePoint::max();
+  events_.push_back({.is_end = true, .method = run.step.method, .reason = reason, .count = used});
+}
+
+void Spray::drop_ended() {
+  std::erase_if(runs_, [](const Run& run) { return run.next_at == TimePoint::max(); });
+}
+
+std::optional<Spray::Probe> Spray::poll(TimePoint now) {
+  for (Run& run : runs_) {
+    if (run.next_at > now || !is_ready(run)) continue;
+    if (!run.is_begun && !begin(run, now)) {
+      end(run, ReasonCode::kBudgetExhausted, now);
+      continue;
+    }
+    if (!budget_->take_packet(now)) break;
+    if (const auto probe = next_of(run, now)) {
+      drop_ended();
+      return probe;
+    }
+  }
+  drop_ended();
+  return std::nullopt;
+}
+
+std::optional<Spray::Probe> Spray::next_of(Run& run, TimePoint now) {
+  Probe probe{.path = {}, .hop_limit = run.step.hop_limit, .method = run.step.method};
+  if (run.step.part == Step::Part::kFan) {
+    const bool has_room = fan_.size() < Plan::kSocketsMax;  // Earlier fans may be open yet.
+    const auto opened = has_room ? sockets_->open_udp(/*is_v4=*/true) : std::nullopt;
+    if (!opened) {  // The system gives no more: what there is has to do.
+      end(run, ReasonCode::kNone, now);
+      return std::nullopt;
+    }
+    fan_.push_back(opened->socket);
+    fan_method_ = run.step.method;
+    probe.path = {opened->socket, *target_};
+  } else {
+    probe.path = {*main_, {external_, run.ports.at(run.sent % run.granted)}};
+  }
+  ++run.sent;
+  // A driver that comes late makes up for a little; what a pause of the machine missed is over.
+  run.next_at =
+      std::max(run.next_at + run.step.gap, now - ProbeBudget::kPacketBurst * run.step.gap);
+  const bool is_fan = run.step.part == Step::Part::kFan;
+  const unsigned passes = is_fan ? 1 : run.step.passes;
+  if (run.sent >= run.granted * passes) end(run, ReasonCode::kNone, now);
+  return probe;
+}
+
+void Spray::on_sent(const Path& path, Method method, const nat::TransactionId& id, TimePoint now) {
+  asked_[path] = {id, now, method};
+  ++probes_sent_;
+}
+
+std::optional<TimePoint> Spray::next_timeout() const {
+  std::optional<TimePoint> next;
+  for (const Run& run : runs_) {
+    if (is_ready(run)) next = earlier(next, std::max(run.next_at, budget_->next_packet_at()));
+  }
+  return next;
+}
+
+std::optional<Spray::Event> Spray::poll_event() {
+  if (events_.empty()) return std::nullopt;
+  const Event event = events_.front();
+  events_.erase(events_.begin());
+  return event;
+}
+
+bool Spray::owns(SocketId socket) const { return std::ranges::find(fan_, socket) != fan_.end(); }
+
+std::optional<Method> Spray::method_of(const Path& path) const {
+  const auto asked = asked_.find(path);
+  if (asked != asked_.end()) return asked->second.method;
+  return owns(path.socket) ? fan_method_ : std::nullopt;
+}
+
+std::optional<TimePoint> Spray::on_answer(const Path& from, const nat::TransactionId& id) const {
+  const auto asked = asked_.find(from);
+  if (asked == asked_.end() || asked->second.id != id) return std::nullopt;
+  return asked->second.at;
+}
+
+void Spray::close(SocketId socket) {
+  if (std::erase(fan_, socket) == 0) return;
+  sockets_->close(socket);
+}
+
+}  // namespace openp2p::path
