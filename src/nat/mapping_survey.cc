@@ -24,24 +24,6 @@ std::string list_ports(const std::vector<MappingSample>& samples) {
   return text;
 }
 
-std::string pattern_text(const PortPattern& pattern) {
-  switch (pattern.allocation) {
-    case PortAllocation::kUnknown:
-      return "too few mappings to tell how ports are chosen";
-    case PortAllocation::kPreserved:
-      return "ports are kept";
-    case PortAllocation::kSequential:
-      return fmt::format("ports in sequence, {:+} each, {} was the last", pattern.step,
-                         pattern.last_port);
-    case PortAllocation::kBlocks:
-      return fmt::format("ports out of the block {} to {}", pattern.block.first,
-                         pattern.block.last);
-    case PortAllocation::kNoPattern:
-      return "ports without a pattern";
-  }
-  return "";
-}
-
 }  // namespace
 
 MappingSurvey::MappingSurvey(const MappingSurveyConfig& config, SecretSource& secrets,
@@ -223,8 +205,8 @@ void MappingSurvey::add_evidence(const PortPattern& pattern) {
              : fmt::format("nothing: no answer to {} requests", question.asked.sends())));
   }
   if (report_.is_silent()) return;
-  report_.evidence.push_back(fmt::format("{} mappings: {}: {}", report_.samples.size(),
-                                         list_ports(report_.samples), pattern_text(pattern)));
+  report_.evidence.push_back(fmt::format("{} mappings: {}: ports {}", report_.samples.size(),
+                                         list_ports(report_.samples), describe(pattern)));
   if (report_.externals.size() < 2) return;
   std::string addresses;
   for (const IpAddress& ip : report_.externals) {

@@ -1,5 +1,7 @@
 #include "nat/port_pattern.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -130,6 +132,23 @@ PortPattern infer_pattern(const std::vector<MappingSample>& all) {
     pattern.block = *block;
   }
   return pattern;
+}
+
+std::string describe(const PortPattern& pattern) {
+  switch (pattern.allocation) {
+    case PortAllocation::kUnknown:
+      return "chosen in a way that so few do not tell";
+    case PortAllocation::kPreserved:
+      return "kept";
+    case PortAllocation::kSequential:
+      return fmt::format("in sequence, {:+} each, {} was the last", pattern.step,
+                         pattern.last_port);
+    case PortAllocation::kBlocks:
+      return fmt::format("out of the block {} to {}", pattern.block.first, pattern.block.last);
+    case PortAllocation::kNoPattern:
+      return "without a pattern";
+  }
+  return "";
 }
 
 }  // namespace openp2p::nat

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/address.h"
@@ -48,5 +49,7 @@ inline constexpr int kSequenceGapMax = 64;
 /// - kUnknown: fewer than two samples, or two or three without order.
 /// Pure function.
 PortPattern infer_pattern(const std::vector<MappingSample>& samples);
+/// For people: "kept", "in sequence, +1 each", "out of the block 5120 to 6143", ..
+std::string describe(const PortPattern& pattern);
 
 }  // namespace openp2p::nat
