@@ -11,15 +11,15 @@ build_packages=(
   libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev nettle-dev
   libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev
   libprotobuf-dev protobuf-compiler libsoci-dev libsqlite3-dev libargon2-dev
-  libcli11-dev libspdlog-dev libfmt-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libminiupnpc-dev libnatpmp-dev libcli11-dev libspdlog-dev libfmt-dev libgtest-dev libgmock-dev libbenchmark-dev
 )
 if [ "$(dpkg --print-architecture)" = amd64 ]; then build_packages+=(libipsec-mb-dev); fi
 
 lab_purpose="run whole programs in network namespaces (tests, demo, benchmarks)"
 lab_packages=(iproute2 util-linux python3 python3-pytest openssh-client curl)
-unpacked_packages=(nftables iperf3 openssh-server lighttpd coturn stun-client)
+unpacked_packages=(nftables iperf3 openssh-server lighttpd coturn stun-client miniupnpd-nftables)
 unpacked_programs=(
-  nft iperf3 sshd lighttpd turnserver turnutils_stunclient turnutils_natdiscovery stun
+  nft iperf3 sshd lighttpd turnserver turnutils_stunclient turnutils_natdiscovery stun miniupnpd
 )
 
 lint_purpose="check layout and code a second time, with clang"

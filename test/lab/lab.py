@@ -32,12 +32,14 @@ import sys
 import lab_process
 import lab_services
 from lab_home import NAT_KINDS, Home
+from lab_natbox import NATBOX_KINDS, Carrier, NatboxHome
 from lab_node import Host, Node
 from lab_process import LabError, Process, call, program, search_path, tool, wait_until
 
 __all__ = [
-    "NAT_KINDS", "Home", "Host", "Lab", "LabError", "Node", "Process", "call", "enter", "is_entered",
-    "main_in_lab", "program", "recent_logs", "tool", "wait_until",
+    "NATBOX_KINDS", "NAT_KINDS", "Carrier", "Home", "Host", "Lab", "LabError", "NatboxHome", "Node",
+    "Process", "call", "enter", "is_entered", "main_in_lab", "program", "recent_logs", "tool",
+    "wait_until",
 ]
 
 RUN = pathlib.Path("/run/openp2p-lab")
@@ -89,7 +91,7 @@ def recent_logs():
     return [(path.name, lab_process.tail(path)) for path in _recent if path.exists()]
 
 
-# In the core: the interfaces whose packets vanish.
+# In the core, and in carriers: the interfaces whose packets vanish.
 _CUT = """
 table inet cut {
   set off { type ifname; }
@@ -117,10 +119,11 @@ class Lab:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._cleanup = contextlib.ExitStack()
         self._nodes, self._processes, self._homes, self._sites = [], [], 0, {}
+        self._carriers = 0
         _recent.clear()
         self.core = Node(self, "core")
         self._enable_forwarding(self.core)
-        self.core.nft(_CUT)
+        self._make_switch(self.core)
 
     def __enter__(self):
         return self
@@ -149,14 +152,41 @@ class Lab:
             self._route_site(host)
         return host
 
-    def home(self, nat="port_restricted", lan=None, ipv6=False, unsolicited="drop"):
-        """A home. unsolicited: what happens to packets nobody asked for, `drop` or `reject`."""
+    def home(self, nat="port_restricted", lan=None, ipv6=False, unsolicited="drop",
+             port_mapping=False):
+        """A home behind the kernel's NAT.
+
+        unsolicited: what happens to packets nobody asked for, `drop` or `reject`.
+        port_mapping: its router runs miniupnpd (UPnP IGD, NAT-PMP, PCP).
+        """
+        number, lan = self._new_home(nat in ("none", "firewall"), lan)
+        # miniupnpd maps no ports of what RFC 6890 sets aside, as for documentation.
+        wan_address = f"11.51.100.{number}" if port_mapping else f"198.51.100.{number}"
+        home = Home(self, number, nat, wan_address, lan, ipv6, unsolicited)
+        if port_mapping:
+            home.start_port_mapping()
+        return home
+
+    def natbox_home(self, kind, lan=None, ipv6=False, carrier=None, port_mapping=False, **options):
+        """A home behind one of the simulator's NATs and its line; see NatboxHome.
+
+        kind: one of NATBOX_KINDS. options: natbox's, e.g. delay_ms=25, loss=0.01 (each direction),
+        jitter_ms, reordering, duplication, rate_mbit, mtu, seed, udp="reject".
+        """
+        number, lan = self._new_home(kind == "none", lan)
+        return NatboxHome(self, number, kind, lan, ipv6, carrier, port_mapping, options)
+
+    def carrier(self, **options):
+        """A carrier with a NAT of its own (RFC 6888), for natbox_home("double NAT", carrier=..)."""
+        self._carriers += 1
+        return Carrier(self, self._carriers, options)
+
+    def _new_home(self, is_public, lan):
         self._homes += 1
         number = self._homes
-        if nat in ("none", "firewall"):
+        if is_public:
             lan = lan or f"192.0.2.{16 * number}/28"
-        lan = lan or f"192.168.{number}.0/24"
-        return Home(self, number, nat, f"198.51.100.{number}", lan, ipv6, unsolicited)
+        return number, lan or f"192.168.{number}.0/24"
 
     def pair(self, names=("left", "right")):
         """Two hosts on one wire of MTU 1500, with nothing in between: for measuring speed."""
@@ -224,7 +254,7 @@ class Lab:
     def _route_site(self, node):
         interface = f"to-{node.name}"
         core = self.core
-        core.run("ip", "address", "replace", f"{CORE_ADDRESS}/32", "dev", interface)
+        self._address_core(interface)
         core.run("ip", "-6", "address", "replace", "fe80::1/64", "dev", interface, "nodad")
         address, routed = self._sites[node.name]
         core.run("ip", "route", "replace", f"{address}/32", "dev", interface)
@@ -233,6 +263,14 @@ class Lab:
                 core.run("ip", "-6", "route", "replace", prefix, "via", "fe80::2", "dev", interface)
             else:
                 core.run("ip", "route", "replace", prefix, "via", address, "dev", interface, "onlink")
+
+    def _address_core(self, interface):
+        """So that the core's own ICMP errors have a source on every interface."""
+        self.core.run("ip", "address", "replace", f"{CORE_ADDRESS}/32", "dev", interface)
+
+    def _make_switch(self, node):
+        """Lets homes be cut off that hang on this node."""
+        node.nft(_CUT)
 
     def _enable_forwarding(self, node):
         node.sysctl("net.ipv4.ip_forward", 1)

@@ -3,6 +3,7 @@
 import ipaddress
 import pathlib
 
+import lab_services
 from lab_node import Host, Node
 from lab_process import LabError
 
@@ -31,10 +32,13 @@ table inet filter {{
     iifname "wan" meta l4proto 58 accept
     iifname "wan" ct state new {unsolicited}
   }}
+  chain pinholes {{
+  }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
     iifname "wan" ct state established,related accept
     iifname "wan" ct status dnat accept
+    iifname "wan" jump pinholes
     iifname "wan" {unsolicited}
   }}
 }}
@@ -85,15 +89,20 @@ class Home:
     """
 
     def __init__(self, lab, number, nat, wan_address, lan, ipv6, unsolicited):
-        if nat not in NAT_KINDS:
-            raise LabError(f"no such NAT: {nat}")
         self.lab, self.number, self.nat, self.wan_address = lab, number, nat, wan_address
         self.lan = ipaddress.ip_network(lan)
         self.lan6 = ipaddress.ip_network(f"2001:db8:{number:x}::/64") if ipv6 else None
         self.hosts = []
+        self._conntrack_max = 0
         self.router = Node(lab, f"router{number}")
-        lab._attach(self.router, wan_address, self._routed())
         self._make_lan()
+        self._connect(unsolicited)
+
+    def _connect(self, unsolicited):
+        """Attaches the router to the internet, and makes its NAT."""
+        if self.nat not in NAT_KINDS:
+            raise LabError(f"no such NAT: {self.nat}")
+        self.lab._attach(self.router, self.wan_address, self._routed())
         self._make_nat(unsolicited)
 
     def _routed(self):
@@ -155,6 +164,26 @@ class Home:
         host.run("ip", "address", "add", f"{self.lan[index]}/{self.lan.prefixlen}", "dev", interface)
         host.run("ip", "route", "replace", "default", "via", str(self.lan[1]), "dev", interface)
         self.hosts.append(host)
+
+    def start_port_mapping(self):
+        """Runs miniupnpd on the router; its process is `port_mapping`."""
+        if self.nat in ("none", "firewall"):
+            raise LabError("a router without NAT has no ports to map")
+        self.port_mapping = lab_services.start_port_mapping(self)
+        return self.port_mapping
+
+    def outside_address(self, host):
+        """The IPv4 address under which the internet knows a host of this home."""
+        return host.address if self.nat in ("none", "firewall") else self.wan_address
+
+    def conntrack_max(self):
+        """The most entries its NAT held when this was asked, now and before.
+
+        Netfilter keeps no peak, but an entry for 30 s at least, so asking at the end of what is
+        shorter sees them all.
+        """
+        self._conntrack_max = max(self._conntrack_max, self.router.conntrack_total())
+        return self._conntrack_max
 
     def set_udp_timeout(self, seconds):
         """How long the NAT keeps an idle UDP mapping, before and after an answer."""

@@ -115,6 +115,10 @@ class Node:
         entries = self.conntrack()
         if entries is not None:
             return len(entries)
+        return self.conntrack_total()
+
+    def conntrack_total(self):
+        """The kernel's own count, with those that expired and are not collected yet."""
         with self.inside():
             return int(pathlib.Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text())
 

@@ -53,10 +53,10 @@ def tool(name):
     return found
 
 
-def program(name):
+def program(name, folder="src/cli"):
     """Path of a program of ours, in the build folder OPENP2P_BUILD (build/dev when not set)."""
     build = pathlib.Path(os.environ.get("OPENP2P_BUILD", ROOT / "build" / "dev"))
-    path = build / "src" / "cli" / name
+    path = build / folder / name
     if not path.exists():
         raise LabError(f"{path} is missing: run ./dev build")
     return str(path)

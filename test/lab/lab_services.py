@@ -1,4 +1,4 @@
-"""Stock servers in a lab's nodes: OpenSSH and lighttpd, unpacked, configured for one test."""
+"""Stock servers in a lab's nodes: OpenSSH, lighttpd, miniupnpd; unpacked, configured for one test."""
 
 import pathlib
 
@@ -104,4 +104,64 @@ def start_web_server(lab, host, folder, port):
         argv += ["-m", modules]
     process = host.start(argv, name=f"lighttpd-{host.name}-{port}")
     process.wait_for_line("server started", timeout=10)
+    return process
+
+
+# Where miniupnpd puts its rules; openings for IPv6 go to the router's own filter. Before masquerade,
+# so that what leaves a mapped port keeps it.
+_MAPPING = """
+table inet mapping {{
+  # What the router itself hears and says on the LAN would be counted among the NAT's entries.
+  chain heard {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname "lan" ip daddr {{ {router}, 224.0.0.0/4 }} notrack
+  }}
+  chain said {{
+    type filter hook output priority raw; policy accept;
+    oifname "lan" ip saddr {router} notrack
+  }}
+  chain redirects {{
+  }}
+  chain sources {{
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    jump redirects
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority 99; policy accept;
+    jump sources
+  }}
+}}
+"""
+
+
+def start_port_mapping(home):
+    """miniupnpd on a home's router: UPnP IGD, NAT-PMP and PCP, for everybody on the LAN."""
+    lab, router = home.lab, home.router
+    router.nft(_MAPPING.format(router=home.lan[1]))
+    config = lab.path(f"miniupnpd-{router.name}.conf")
+    settings = {
+        "ext_ifname": "wan",
+        "listening_ip": "lan",
+        "http_port": 5000,
+        "enable_upnp": "yes",
+        "enable_natpmp": "yes",
+        "secure_mode": "yes",
+        "min_lifetime": 1,
+        "max_lifetime": 86400,
+        "lease_file": lab.path(f"miniupnpd-{router.name}.leases"),
+        "uuid": f"00000000-0000-4000-8000-{home.number:012x}",
+        "upnp_table_name": "filter",
+        "upnp_forward_chain": "pinholes",
+        "upnp_nat_table_name": "mapping",
+        "upnp_nat_chain": "redirects",
+        "upnp_nat_postrouting_chain": "sources",
+    }
+    rules = "allow 1-65535 0.0.0.0/0 1-65535\n"
+    config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()) + rules)
+    pid_file = lab.path(f"miniupnpd-{router.name}.pid")
+    argv = [lab_process.tool("miniupnpd"), "-d", "-f", config, "-P", pid_file]
+    process = router.start(argv, name=f"miniupnpd-{router.name}")
+    process.wait_for_line("NAT-PMP/PCP", timeout=10)
     return process

@@ -24,6 +24,7 @@
 #include <fstream>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "net/clock.h"
 #include "sim/link.h"
@@ -31,6 +32,7 @@
 #include "test/lab/delayed_packets.h"
 #include "test/lab/natbox_options.h"
 #include "test/lab/packet_translator.h"
+#include "test/lab/pcp_listener.h"
 #include "test/lab/tun_device.h"
 
 namespace openp2p::lab {
@@ -83,6 +85,18 @@ TunDevice open_device(const std::string& name, const std::string& path) {
   return open_device(name);
 }
 
+std::vector<PcpListener> open_pcp(const std::vector<IpAddress>& addresses,
+                                  PacketTranslator& translator) {
+  std::vector<PcpListener> listeners;
+  for (const IpAddress& ip : addresses) {
+    auto opened = PcpListener::open(ip, translator.udp_table(ip.is_v4()),
+                                    translator.tcp_table(ip.is_v4()), net::monotonic_now());
+    if (!opened) fail("PCP on " + ip.text(), opened.error());
+    listeners.push_back(std::move(*opened));
+  }
+  return listeners;
+}
+
 class Natbox {
  public:
   explicit Natbox(const NatboxOptions& options);
@@ -116,6 +130,7 @@ class Natbox {
   PacketTranslator translator_;
   Direction up_;
   Direction down_;
+  std::vector<PcpListener> pcp_;  // Opened inside, as the next; the last one opened is outside.
   TunDevice inside_;
   TunDevice outside_;
   const sigset_t signals_;
@@ -136,6 +151,7 @@ Natbox::Natbox(const NatboxOptions& options)
       translator_(options.translator, world_.random().fork()),
       up_(world_, options.link),
       down_(world_, options.link),
+      pcp_(open_pcp(options.pcp, translator_)),
       inside_(open_device(options.inside_device)),
       outside_(open_device(options.outside_device, options.outside_namespace)),
       signals_(handled_signals()),
@@ -147,6 +163,7 @@ Natbox::Natbox(const NatboxOptions& options)
        {inside_.descriptor(), outside_.descriptor(), timer_.get(), signal_.get()}) {
     watch(descriptor);
   }
+  for (const PcpListener& pcp : pcp_) watch(pcp.descriptor());
 }
 
 void Natbox::watch(int descriptor) {
@@ -155,7 +172,7 @@ void Natbox::watch(int descriptor) {
 }
 
 void Natbox::run() {
-  std::array<epoll_event, 4> events{};
+  std::array<epoll_event, 8> events{};
   while (is_running_) {
     const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), /*timeout=*/-1);
     if (count < 0 && errno != EINTR) fail("epoll");
@@ -173,6 +190,8 @@ void Natbox::on_event(int descriptor, TimePoint now) {
   if (descriptor == inside_.descriptor()) return on_readable(inside_, Side::kInside, now);
   if (descriptor == outside_.descriptor()) return on_readable(outside_, Side::kOutside, now);
   if (descriptor == signal_.get()) return on_signals(now);
+  const auto pcp = std::ranges::find(pcp_, descriptor, &PcpListener::descriptor);
+  if (pcp != pcp_.end()) return pcp->on_readable(now);
   std::uint64_t expirations = 0;
   if (::read(timer_.get(), &expirations, sizeof expirations) < 0 && errno != EAGAIN) fail("timer");
 }
@@ -186,6 +205,7 @@ void Natbox::on_signals(TimePoint now) {
         break;
       case SIGHUP:
         translator_.reset();
+        for (PcpListener& pcp : pcp_) pcp.restart(now);
         break;
       default:  // Not an enum: SIGTERM or SIGINT.
         is_running_ = false;

@@ -172,7 +172,7 @@ void check_addresses(const NatboxOptions& options) {
 
 void parse(CLI::App& app, int argc, char** argv, NatboxOptions& options) {
   std::string kind = "port-restricted";
-  std::vector<std::string> external, reporters;
+  std::vector<std::string> external, reporters, pcp;
   Behaviour behaviour;
   Line line;
   app.add_option("--kind", kind, "The NAT")
@@ -183,6 +183,7 @@ void parse(CLI::App& app, int argc, char** argv, NatboxOptions& options) {
   app.add_option("--outside-namespace", options.outside_namespace, "Path; here when not given");
   app.add_option("--external", external, "The NAT's IPv4 addresses");
   app.add_option("--router", reporters, "Sources of ICMP errors to the inside");
+  app.add_option("--pcp", pcp, "Addresses inside at which ports can be mapped (RFC 6887)");
   app.add_option("--counters", options.counters_file, "JSON, on SIGUSR1 and at the end");
   app.add_option("--seed", options.seed, "Of all random choices");
   app.add_flag("!--no-hop", options.translator.counts_as_hop, "Leave the hop limit to the router");
@@ -194,6 +195,7 @@ void parse(CLI::App& app, int argc, char** argv, NatboxOptions& options) {
   apply(behaviour, options.translator.router);
   options.translator.external_addresses = addresses(external);
   options.reporters = addresses(reporters);
+  options.pcp = addresses(pcp);
   check_addresses(options);
   options.link.delay = from_ms(line.delay_ms);
   options.link.jitter = from_ms(line.jitter_ms);

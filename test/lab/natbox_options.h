@@ -16,6 +16,7 @@ struct NatboxOptions {
   std::string outside_namespace;     ///< A path that names the network namespace; "": the same.
   std::string counters_file;         ///< Written on SIGUSR1 and at the end; "": never.
   std::vector<IpAddress> reporters;  ///< Sources of ICMP errors to the inside, one a family.
+  std::vector<IpAddress> pcp;        ///< The router's addresses inside that serve PCP.
   TranslatorOptions translator;
   sim::LinkOptions link;  ///< Of each direction.
   std::uint64_t seed = 1;

@@ -250,6 +250,16 @@ Translation PacketTranslator::forward(MutableByteView packet, const PacketFields
   return {.dropped = {}, .report = {}, .to = to, .bytes = fields.bytes};
 }
 
+sim::NatTable* PacketTranslator::udp_table(bool is_v4) {
+  auto& tables = is_v4 ? v4_ : v6_;
+  return tables ? &tables->udp : nullptr;
+}
+
+sim::NatTable* PacketTranslator::tcp_table(bool is_v4) {
+  auto& tables = is_v4 ? v4_ : v6_;
+  return tables ? &tables->tcp : nullptr;
+}
+
 PacketTranslator::TableSizes& PacketTranslator::TableSizes::operator+=(const TableSizes& other) {
   mappings += other.mappings;
   flows += other.flows;

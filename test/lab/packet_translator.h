@@ -73,6 +73,10 @@ class PacketTranslator {
   TableSizes tcp_sizes(TimePoint now) { return sizes(Protocol::kTcp, now); }
   TableSizes echo_sizes(TimePoint now) { return sizes(Protocol::kEcho, now); }
 
+  /// For port mapping; nullptr where packets pass as they are.
+  sim::NatTable* udp_table(bool is_v4);
+  sim::NatTable* tcp_table(bool is_v4);
+
  private:
   enum class Protocol { kUdp, kTcp, kEcho };
   struct Tables {
