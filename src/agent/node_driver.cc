@@ -21,22 +21,29 @@ constexpr Duration kAwakeAfterBulk = std::chrono::microseconds(100);
 /// What counts as bulk: half a burst. Small messages wake the loop as they come.
 constexpr std::size_t kBulkBytesMin = 32 << 10;
 
+/// The kernel's buffers of each extra socket; memory is taken only by what waits in them. The one
+/// that wins carries a session: 1 MiB holds 8 ms at 1 Gbit/s.
+constexpr int kExtraBufferBytes = 1 << 20;
+
 }  // namespace
 
 class NodeDriver::Socket final : public net::UdpHandler {
  public:
   Socket(NodeDriver& driver, SocketId id) : driver_(driver), id_(id) {}
 
-  Status open(const Address& local) {
-    auto socket = net::UdpSocket::open(driver_.io_, local, driver_.receive_buffers_, *this);
+  Status open(const Address& local, net::UdpOptions options = {}) {
+    auto socket = net::UdpSocket::open(driver_.io_, local, driver_.receive_buffers_, *this,
+                                       std::move(options));
     if (!socket) return socket.error();
     socket_ = std::move(*socket);
-    driver_.node_->add_socket(id_, socket_->local_address());
     return {};
   }
   net::UdpSocket& socket() { return *socket_; }
+  std::uint16_t port() const { return socket_->local_address().port; }
+  void close() { is_closed_ = true; }  ///< What comes from now on is for nobody.
 
   void on_datagrams(std::span<const net::Received> batch, TimePoint now) override {
+    if (is_closed_) return;
     for (const net::Received& received : batch) {
       driver_.node_->on_datagrams(id_, received.from, received.datagrams, received.segment_bytes,
                                   now);
@@ -45,18 +52,7 @@ class NodeDriver::Socket final : public net::UdpHandler {
     driver_.flush_.request();
   }
   void on_writable(TimePoint now) override {
-    if (const auto held = std::exchange(driver_.held_, std::nullopt)) {
-      net::Outgoing out;
-      out.to = held->to;
-      out.datagrams = held->bytes;
-      out.segment_bytes = held->segment_bytes;
-      const auto progress = socket_->send({&out, 1}, now);
-      if (progress.batches == 0) {
-        const ByteView rest = ByteView(held->bytes).subspan(progress.bytes);
-        driver_.held_ = Held{id_, held->to, to_bytes(rest), held->segment_bytes};
-        return;
-      }
-    }
+    if (!is_closed_) driver_.send_held(id_, now);
     driver_.flush_.request();
   }
   void on_unreachable(const Address&, std::error_code) override {}  // As if lost: checks find out.
@@ -66,6 +62,7 @@ class NodeDriver::Socket final : public net::UdpHandler {
   NodeDriver& driver_;
   const SocketId id_;
   std::unique_ptr<net::UdpSocket> socket_;
+  bool is_closed_ = false;
 };
 
 NodeDriver::NodeDriver(net::IoContext& io, Node::Options options)
@@ -77,10 +74,13 @@ NodeDriver::NodeDriver(net::IoContext& io, Node::Options options)
                if (!awake_until_) awake_until_ = now + kAwakeAfterBulk;
                if (now < *awake_until_) awake_.request();
              }),
-      timer_(io, [this](TimePoint now) {
-        node_->on_timeout(now);
-        flush(now);
-      }) {
+      timer_(io,
+             [this](TimePoint now) {
+               node_->on_timeout(now);
+               flush(now);
+             }),
+      streams_({io, receive_buffers_, *this, kStreamsMax}) {
+  options.sockets = this;
   options.wake = [this] { flush_.request(); };
   node_ = std::make_unique<Node>(options, net::monotonic_now());
 }
@@ -94,6 +94,7 @@ std::optional<std::string> NodeDriver::open(std::uint16_t port) {
     auto socket = std::make_unique<Socket>(*this, SocketId(static_cast<std::uint32_t>(i)));
     const auto opened = socket->open({any[i], port});
     if (opened) {
+      node_->add_socket(SocketId(static_cast<std::uint32_t>(i)), socket->socket().local_address());
       sockets_[i] = std::move(socket);
     } else if (!first_error) {
       first_error = opened.error();
@@ -116,6 +117,8 @@ void NodeDriver::stop() {
   const TimePoint now = net::monotonic_now();
   node_->stop(now);
   flush(now);
+  streams_.close_all();
+  while (!extra_.empty()) close(extra_.begin()->first);
 }
 
 void NodeDriver::flush(TimePoint now) {
@@ -132,6 +135,7 @@ void NodeDriver::flush(TimePoint now) {
     ++bursts;
   }
   timer_.arm(node_->next_timeout());
+  closed_.clear();
 }
 
 void NodeDriver::stay_awake(std::size_t bytes) {
@@ -141,16 +145,102 @@ void NodeDriver::stay_awake(std::size_t bytes) {
 }
 
 void NodeDriver::send(const session::Transmit& transmit, TimePoint now) {
-  Socket* socket = sockets_[transmit.socket.value()].get();
-  if (socket == nullptr) return;
   net::Outgoing out;
   out.to = transmit.to;
   out.datagrams = ByteView(send_buffer_).first(transmit.bytes);
   out.segment_bytes = transmit.segment_bytes;
+  out.hop_limit = transmit.hop_limit;
+  Socket* socket = find(transmit.socket);
+  if (socket == nullptr) {
+    streams_.send(transmit.socket, {out.datagrams, out.segment_bytes}, now);
+    return;
+  }
   const auto progress = socket->socket().send({&out, 1}, now);
   if (progress.batches == 1) return;
   held_ = Held{transmit.socket, transmit.to, to_bytes(out.datagrams.subspan(progress.bytes)),
-               transmit.segment_bytes};
+               transmit.segment_bytes, transmit.hop_limit};
+}
+
+// The kernel has room: what waited goes first.
+void NodeDriver::send_held(SocketId socket, TimePoint now) {
+  if (!held_ || held_->socket != socket) return;
+  const Held held = *std::exchange(held_, std::nullopt);
+  net::Outgoing out;
+  out.to = held.to;
+  out.datagrams = held.bytes;
+  out.segment_bytes = held.segment_bytes;
+  out.hop_limit = held.hop_limit;
+  const auto progress = find(socket)->socket().send({&out, 1}, now);
+  if (progress.batches == 1) return;
+  held_ = Held{socket, held.to, to_bytes(out.datagrams.subspan(progress.bytes)), held.segment_bytes,
+               held.hop_limit};
+}
+
+// nullptr: none of the UDP sockets.
+NodeDriver::Socket* NodeDriver::find(SocketId socket) {
+  if (socket.value() < kMainSockets) return sockets_[socket.value()].get();
+  const auto found = extra_.find(socket);
+  return found == extra_.end() ? nullptr : found->second.get();
+}
+
+std::optional<path::SocketSource::Opened> NodeDriver::open_udp(bool is_v4) {
+  if (extra_.size() >= kExtraSocketsMax) return std::nullopt;
+  net::UdpOptions options;
+  options.buffer_bytes = kExtraBufferBytes;
+  const SocketId id = new_socket_id();
+  auto socket = std::make_unique<Socket>(*this, id);
+  const IpAddress any = is_v4 ? IpAddress::any_v4() : IpAddress::any_v6();
+  if (!socket->open({any, 0}, std::move(options))) return std::nullopt;
+  const Address local = socket->socket().local_address();
+  extra_.emplace(id, std::move(socket));
+  return Opened{id, local};
+}
+
+std::optional<SocketId> NodeDriver::connect_tcp(const Address& remote, std::uint16_t local_port,
+                                                Duration timeout) {
+  return streams_.connect(remote, local_port, timeout);
+}
+
+std::uint16_t NodeDriver::listen_tcp() {
+  const Socket* const main = sockets_[0] ? sockets_[0].get() : sockets_[1].get();
+  if (main == nullptr) return 0;
+  const IpAddress first = sockets_[0] ? IpAddress::any_v4() : IpAddress::any_v6();
+  auto listening = streams_.listen({first, main->port()}, /*shares_port=*/true);
+  if (!listening) listening = streams_.listen({first, 0}, /*shares_port=*/true);
+  if (!listening) return 0;
+  // One number for both families; where IPv6's is taken, peers come by IPv4.
+  if (sockets_[0] && sockets_[1]) {
+    (void)streams_.listen({IpAddress::any_v6(), listening->port}, /*shares_port=*/true);
+  }
+  return listening->port;
+}
+
+void NodeDriver::close(SocketId socket) {
+  const auto found = extra_.find(socket);
+  if (found == extra_.end()) return streams_.close(socket);
+  found->second->close();
+  closed_.push_back(std::move(found->second));
+  extra_.erase(found);
+  if (held_ && held_->socket == socket) held_.reset();
+  flush_.request();  // Which destroys it, and goes on with what waited behind it.
+}
+
+void NodeDriver::on_connected(SocketId socket, const Address& local, const Address& remote,
+                              bool is_incoming, TimePoint now) {
+  node_->on_connected(socket, local, remote, is_incoming, now);
+  flush_.request();
+}
+
+void NodeDriver::on_disconnected(SocketId socket, std::error_code why, TimePoint now) {
+  node_->on_disconnected(socket, why, now);
+  flush_.request();
+}
+
+void NodeDriver::on_datagrams(SocketId socket, const Address& from, const DatagramTrain& train,
+                              TimePoint now) {
+  node_->on_datagrams(socket, from, train.datagrams, train.segment_bytes, now);
+  stay_awake(train.datagrams.size());
+  flush_.request();
 }
 
 }  // namespace openp2p::agent
