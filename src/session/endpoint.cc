@@ -2,28 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <deque>
-#include <map>
-#include <set>
 #include <utility>
 
 #include "base/check.h"
 #include "nat/stun_message.h"
-#include "session/admission.h"
-#include "session/session_impl.h"
-#include "session/socket_ledger.h"
+#include "session/endpoint_impl.h"
 
 namespace openp2p::session {
 namespace {
-
-/// Own datagrams (STUN) that wait for the next poll; more mean that nobody polls.
-constexpr std::size_t kOutboxMax = 256;
-
-/// Sessions with one address that a possible Stateless Reset is shown to: one, but for parties that
-/// share an address.
-constexpr int kResetTriesMax = 4;
-
-using ConnectionId = quic::Connection::ConnectionId;
 
 /// The id that the controlling side's first Initial is addressed to: secret to the two parties, so
 /// that nobody else can make this node start a handshake.
@@ -35,82 +21,7 @@ ConnectionId meeting_id(const Meeting& meeting) {
   return id;
 }
 
-/// What names a client's address in Retry tokens.
-std::array<std::byte, 18> address_bytes(const Address& address) {
-  std::array<std::byte, 18> bytes;
-  std::copy_n(std::as_bytes(std::span(address.ip.bytes())).begin(), 16, bytes.begin());
-  bytes[16] = static_cast<std::byte>(address.port >> 8);
-  bytes[17] = static_cast<std::byte>(address.port & 255);
-  return bytes;
-}
-
 }  // namespace
-
-class Endpoint::Impl final : public SessionOwner {
- public:
-  explicit Impl(const Options& options)
-      : options_(options),
-        random_(options.seed),
-        factory_({options.identity, options.protection, options.secrets}),
-        admission_({options.sessions_max, options.sessions_per_address_max,
-                    options.handshakes_before_retry, options.handshakes_max}),
-        ledger_(options.sockets) {}
-
-  struct Socket {
-    SocketId id;
-    Address local;
-  };
-  struct Outgoing {
-    SocketId socket;
-    Address to;
-    Bytes datagram;
-  };
-  using Serial = SessionImpl::Serial;
-
-  // SessionOwner
-  void on_work(SessionImpl& session) override;
-  void on_tag(SessionImpl& session, path::FinderTag tag) override;
-  std::optional<SocketId> socket_for(const Address& remote) const override;
-  std::vector<path::Candidate> socket_candidates() const override;
-  SocketLedger& ledger() override { return ledger_; }
-  Gatekeeper* gatekeeper() override { return options_.gatekeeper; }
-  std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) override;
-  Random fork_random() override { return random_.fork(); }
-  Log log() const override { return options_.log; }
-
-  SessionImpl& add_session(SessionImpl::Origin origin, TimePoint now);
-  void on_stun(const Path& from, ByteView datagram, TimePoint now);
-  void on_quic(const Path& from, ByteView datagram, TimePoint now);
-  SessionImpl* find(ByteView datagram);
-  SessionImpl* find(Serial serial);
-  bool is_reset_of(const Path& from, ByteView datagram, TimePoint now);
-  void list_remote(SessionImpl& session, std::optional<Address> remote);
-  SessionImpl* open(const Path& from, ByteView datagram, TimePoint now);
-  SessionImpl* accept(const Path& from, ByteView datagram, TimePoint now);
-  void accept_meeting(SessionImpl& session, const Path& from, ByteView datagram, TimePoint now);
-  void answer_unknown(const Path& from, ByteView datagram, TimePoint now);
-  void update(SessionImpl& session, TimePoint now);
-  void remove(SessionImpl& session, TimePoint now);
-  void end_batch();
-
-  const Options options_;
-  Random random_;
-  quic::ConnectionFactory factory_;
-  Admission admission_;
-  SocketLedger ledger_;  // Outlives the sessions, which hold its sources.
-  Counters counters_;
-  std::vector<Socket> sockets_;
-  std::deque<Outgoing> outbox_;
-
-  Serial next_serial_ = 1;
-  std::map<Serial, std::unique_ptr<SessionImpl>> sessions_;
-  std::unordered_map<ConnectionId, SessionImpl*> by_id_;
-  std::unordered_multimap<path::FinderTag, SessionImpl*> by_tag_;
-  std::unordered_multimap<Address, SessionImpl*> by_remote_;
-  std::deque<Serial> work_;          ///< Sessions to be polled, each at most once.
-  std::vector<SessionImpl*> batch_;  ///< Sessions that got datagrams since the last poll.
-  std::set<std::pair<TimePoint, Serial>> timers_;
-};
 
 void Endpoint::Impl::on_work(SessionImpl& session) {
   if (std::exchange(session.is_queued, true)) return;
@@ -204,22 +115,6 @@ void Endpoint::Impl::on_quic(const Path& from, ByteView datagram, TimePoint now)
   on_work(*session);
 }
 
-/// A Stateless Reset names no connection of ours: its sender has forgotten the id. The connections
-/// with that address know it by its token (RFC 9000 section 10.3.1).
-bool Endpoint::Impl::is_reset_of(const Path& from, ByteView datagram, TimePoint now) {
-  const auto [begin, end] = by_remote_.equal_range(from.remote);
-  int tries = 0;
-  for (auto it = begin; it != end && tries < kResetTriesMax; ++it, ++tries) {
-    SessionImpl& session = *it->second;
-    if (session.connection() == nullptr || session.is_over()) continue;
-    session.on_datagram(from, datagram, now);
-    if (!session.is_over()) continue;
-    on_work(session);
-    return true;
-  }
-  return false;
-}
-
 void Endpoint::Impl::list_remote(SessionImpl& session, std::optional<Address> remote) {
   if (session.listed_remote == remote) return;
   if (session.listed_remote) {
@@ -230,88 +125,6 @@ void Endpoint::Impl::list_remote(SessionImpl& session, std::optional<Address> re
   }
   session.listed_remote = remote;
   if (remote) by_remote_.emplace(*remote, &session);
-}
-
-/// A datagram for no connection: perhaps the first of one.
-SessionImpl* Endpoint::Impl::open(const Path& from, ByteView datagram, TimePoint now) {
-  SessionImpl* session = find(datagram);
-  if (session != nullptr) {
-    accept_meeting(*session, from, datagram, now);
-  } else if (is_reset_of(from, datagram, now)) {
-    return nullptr;
-  } else {
-    session = accept(from, datagram, now);
-  }
-  if (session == nullptr || session->connection() == nullptr) return nullptr;
-  update(*session, now);
-  return session;
-}
-
-void Endpoint::Impl::accept_meeting(SessionImpl& session, const Path& from, ByteView datagram,
-                                    TimePoint now) {
-  if (session.meeting().role != path::IceRole::kControlled || session.is_over()) return;
-  quic::ConnectionConfig config = options_.connection;
-  config.initial_rtt = session.meeting().rtt_hint;
-  auto connection = factory_.accept(datagram, address_bytes(from.remote), /*token_required=*/false,
-                                    config, session, session, now);
-  if (connection == nullptr) return;
-  session.start_accepted(from);
-  session.set_connection(std::move(connection));
-}
-
-SessionImpl* Endpoint::Impl::accept(const Path& from, ByteView datagram, TimePoint now) {
-  const auto initial = quic::ConnectionFactory::inspect(datagram);
-  if (options_.gatekeeper == nullptr ||
-      initial.kind != quic::ConnectionFactory::InitialKind::kAccept) {
-    answer_unknown(from, datagram, now);
-    return nullptr;
-  }
-  const auto client = address_bytes(from.remote);
-  const Admission::Verdict verdict = admission_.judge(from.remote.ip);
-  if (verdict == Admission::Verdict::kRefuse) {
-    ++counters_.handshakes_refused;
-    return nullptr;
-  }
-  const bool token_required = verdict == Admission::Verdict::kAcceptWithToken;
-  if (token_required && !initial.has_token) {
-    std::array<std::byte, 512> retry;
-    const std::size_t size = factory_.write_retry(datagram, client, retry, now);
-    if (size == 0 || outbox_.size() >= kOutboxMax) return nullptr;
-    ++counters_.retries_sent;
-    outbox_.push_back({from.socket, from.remote, to_bytes(ByteView(retry).first(size))});
-    return nullptr;
-  }
-  SessionImpl& session = add_session(SessionImpl::Origin::kAccepted, now);
-  session.start_accepted(from);
-  auto connection =
-      factory_.accept(datagram, client, token_required, options_.connection, session, session, now);
-  if (connection == nullptr) {
-    ++counters_.handshakes_refused;
-    remove(session, now);
-    return nullptr;
-  }
-  session.set_connection(std::move(connection));
-  admission_.on_handshake(session.serial(), from.remote.ip);
-  return &session;
-}
-
-/// A party that restarted, or that never knew this connection, says so (RFC 9000 section 10.3), so
-/// that the other side need not wait for its idle timeout. Never longer than what asked for it.
-void Endpoint::Impl::answer_unknown(const Path& from, ByteView datagram, TimePoint now) {
-  ++counters_.datagrams_unknown;
-  if (outbox_.size() >= kOutboxMax || !admission_.may_answer_stranger(now)) return;
-  std::array<std::byte, 256> answer;
-  std::size_t size = 0;
-  const bool is_version_unknown = quic::ConnectionFactory::inspect(datagram).kind ==
-                                  quic::ConnectionFactory::InitialKind::kVersionNegotiation;
-  if (is_version_unknown) {
-    size = factory_.write_version_negotiation(datagram, answer);
-  } else {
-    size = factory_.write_stateless_reset(datagram, answer);
-  }
-  if (size == 0) return;
-  ++counters_.resets_sent;
-  outbox_.push_back({from.socket, from.remote, to_bytes(ByteView(answer).first(size))});
 }
 
 /// Brings the books up to date after a session was touched: connection ids, timer, its end.
@@ -375,6 +188,8 @@ void Endpoint::remove_socket(SocketId socket, TimePoint now) {
     impl_->on_work(*session);
   }
 }
+
+void Endpoint::set_tcp_port(std::uint16_t port) { impl_->tcp_port_ = port; }
 
 void Endpoint::on_connected(SocketId socket, const Address& local, const Address& remote,
                             bool is_incoming, TimePoint now) {
@@ -501,6 +316,8 @@ void Endpoint::close_all(std::uint64_t code, std::string_view reason, TimePoint 
 }
 
 std::size_t Endpoint::session_count() const { return impl_->sessions_.size(); }
+
+std::size_t Endpoint::stranger_count() const { return impl_->ledger_.strangers(); }
 
 const Endpoint::Counters& Endpoint::counters() const { return impl_->counters_; }
 

@@ -106,8 +106,14 @@ class Endpoint {
   /// It ended, or never came to be.
   void on_disconnected(SocketId socket, std::error_code why, TimePoint now);
 
+  /// The port that Options::sockets listens on for TCP: sessions by meet() connect from it, so that
+  /// a NAT maps them like the listener. 0: none.
+  void set_tcp_port(std::uint16_t port);
+
   /// Opens a session to a party at a known place: its first packets go to all the addresses, 250 ms
-  /// apart (RFC 8305 section 5), and the first to answer is used.
+  /// apart (RFC 8305 section 5), and after 1 s without an answer over TCP connections to the same
+  /// addresses as well. The first to answer is used. Later the session moves to TCP when UDP fails,
+  /// and back.
   Session& dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler,
                 TimePoint now);
   /// Opens a session with a peer that wants one as well: candidates are added to session.paths().
@@ -128,6 +134,8 @@ class Endpoint {
   void on_network_changed(TimePoint now);
   void close_all(std::uint64_t code, std::string_view reason, TimePoint now);
   std::size_t session_count() const;
+  /// Connections that came in and belong to no session yet.
+  std::size_t stranger_count() const;
 
   struct Counters {
     std::uint64_t datagrams_received = 0;

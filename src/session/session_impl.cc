@@ -10,6 +10,10 @@ namespace openp2p::session {
 namespace {
 
 constexpr Duration kAttemptDelay = std::chrono::milliseconds(250);  // RFC 8305 section 5.
+/// TCP costs more, on both sides and under way, so UDP gets some round trips first.
+constexpr Duration kStreamDelay = std::chrono::seconds(1);
+/// As long as a handshake may take (quic::ConnectionConfig).
+constexpr Duration kConnectPatience = std::chrono::seconds(10);
 constexpr std::size_t kCopiesMax =
     64;  // A round trip's worth around a move; more are not worth it.
 /// What every path carries (RFC 9000 section 14.1), used until the path proved more.
@@ -41,6 +45,7 @@ void SessionImpl::start_dial(const NodeId& peer, std::vector<Address> addresses,
   handler_ = &handler;
   dial_addresses_ = std::move(addresses);
   widen_at_ = now_ + kAttemptDelay;
+  stream_at_ = now_ + kStreamDelay;
   connection_ = owner_.connect(*this, now_);
 }
 
@@ -53,13 +58,23 @@ void SessionImpl::start_meeting(const Meeting& meeting, SessionHandler& handler)
   config.local_tag = meeting.local_tag;
   config.remote_tag = meeting.remote_tag;
   config.check_key = meeting.check_key;
+  config.rtt_hint = meeting.rtt_hint;
   make_finder(config, now_);
   wipe(config.check_key);
+  if (const std::uint16_t port = owner_.tcp_port()) {
+    finder_->add_local({path::CandidateType::kHost,
+                        {IpAddress::any_v4(), port},
+                        SocketId(),
+                        path::Transport::kTcp},
+                       now_);
+  }
 }
 
 void SessionImpl::make_finder(const path::PathFinderConfig& config, TimePoint now) {
   path::PathFinderConfig complete = config;
   complete.sockets = sockets_.get();
+  complete.probes = &owner_.probes();
+  complete.history = &owner_.history();
   finder_.emplace(complete, owner_.fork_random(), owner_.log(), now);
   wipe(complete.check_key);
   owner_.on_tag(*this, config.local_tag);
@@ -98,6 +113,9 @@ void SessionImpl::adopt(const Path& from, TimePoint now) {
 void SessionImpl::on_connected(const Connection& connection, TimePoint now) {
   now_ = now;
   if (finder_) finder_->add_connection(connection.path, connection.local, now);
+  if (is_dialing() && !first_flight_.empty()) {
+    add_copy(connection.path, first_flight_, first_flight_segment_);
+  }
 }
 
 void SessionImpl::on_stun(const Path& from, const nat::StunMessage& message, ByteView raw,
@@ -119,6 +137,7 @@ void SessionImpl::on_timeout(TimePoint now) {
   now_ = now;
   if (connection_) connection_->on_timeout(now);
   if (is_dialing() && now >= widen_at_) widen_dial(now);
+  if (is_dialing() && now >= stream_at_) dial_streams(now);
   if (finder_ && !is_closed_) {
     finder_->on_timeout(now);
     after_finder(now);
@@ -129,7 +148,13 @@ std::optional<TimePoint> SessionImpl::next_timeout() const {
   std::optional<TimePoint> next = connection_ ? connection_->next_timeout() : std::nullopt;
   if (is_closed_) return next;
   if (finder_) next = earlier(next, finder_->next_timeout());
-  if (is_dialing() && dialed_count_ < dial_addresses_.size()) next = earlier(next, widen_at_);
+  return is_dialing() ? earlier(next, dial_deadline()) : next;
+}
+
+std::optional<TimePoint> SessionImpl::dial_deadline() const {
+  std::optional<TimePoint> next;
+  if (dialed_count_ < dial_addresses_.size()) next = widen_at_;
+  if (sockets_ && streams_dialed_ < dial_addresses_.size()) next = earlier(next, stream_at_);
   return next;
 }
 
@@ -166,6 +191,8 @@ void SessionImpl::make_exported_finder(TimePoint now) {
   }
   for (const Address& address : dial_addresses_) {
     finder_->add_remote({path::CandidateType::kHost, address, SocketId()}, now);
+    finder_->add_remote({path::CandidateType::kHost, address, SocketId(), path::Transport::kTcp},
+                        now);
   }
   wipe(config.check_key);
 }
@@ -176,6 +203,15 @@ void SessionImpl::widen_dial(TimePoint now) {
   widen_at_ = now + kAttemptDelay;
   const auto path = dial_path(dialed_count_++);
   if (path && !first_flight_.empty()) add_copy(*path, first_flight_, first_flight_segment_);
+}
+
+/// Still nothing: perhaps UDP does not pass. What is sent goes over these as well, once they are
+/// up.
+void SessionImpl::dial_streams(TimePoint now) {
+  if (!sockets_ || streams_dialed_ >= dial_addresses_.size()) return;
+  stream_at_ = now + kAttemptDelay;
+  const Address& to = dial_addresses_[streams_dialed_++];
+  static_cast<void>(sockets_->connect_tcp(to, /*local_port=*/0, kConnectPatience));
 }
 
 std::optional<Path> SessionImpl::dial_path(std::size_t index) const {
@@ -218,6 +254,9 @@ std::optional<Transmit> SessionImpl::poll_connection(MutableByteView buffer, Tim
     for (std::size_t i = 1; i < dialed_count_; ++i) {
       if (const auto other = dial_path(i)) add_copy(*other, bytes, burst.segment_bytes);
     }
+    for (const Connection& stream : owner_.ledger().connections_of(serial_)) {
+      add_copy(stream.path, bytes, burst.segment_bytes);
+    }
   }
   const auto to = path();
   if (!to) return std::nullopt;  // No socket of the family: as if lost; the handshake times out.
@@ -258,6 +297,8 @@ void SessionImpl::on_network_changed(TimePoint now) {
 
 void SessionImpl::on_socket_removed(SocketId socket, TimePoint now) {
   now_ = now;
+  if (provisional_ && provisional_->socket == socket) provisional_.reset();
+  std::erase_if(copies_, [&](const Copy& copy) { return copy.path.socket == socket; });
   if (!finder_) return;
   finder_->remove_socket(socket, now);
   after_finder(now);

@@ -23,6 +23,9 @@ class SessionOwner {
   virtual std::optional<SocketId> socket_for(const Address& remote) const = 0;
   virtual std::vector<path::Candidate> socket_candidates() const = 0;
   virtual SocketLedger& ledger() = 0;
+  virtual path::ProbeBudget& probes() = 0;     ///< Of the host, for all sessions together.
+  virtual path::MethodHistory& history() = 0;  ///< Likewise.
+  virtual std::uint16_t tcp_port() const = 0;  ///< 0: nobody listens.
   virtual Gatekeeper* gatekeeper() = 0;
   virtual std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) = 0;
   virtual Random fork_random() = 0;
@@ -120,8 +123,12 @@ class SessionImpl final : public Session,
   void make_finder(const path::PathFinderConfig& config, TimePoint now);
   void make_exported_finder(TimePoint now);
   void adopt(const Path& from, TimePoint now);
-  bool is_dialing() const { return origin_ == Origin::kDialed && !provisional_; }
+  bool is_dialing() const {
+    return origin_ == Origin::kDialed && !provisional_ && !is_established_ && !is_closed_;
+  }
+  std::optional<TimePoint> dial_deadline() const;
   void widen_dial(TimePoint now);
+  void dial_streams(TimePoint now);
   std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
   std::optional<Transmit> poll_copy(MutableByteView buffer);
   std::optional<Path> dial_path(std::size_t index) const;
@@ -144,6 +151,8 @@ class SessionImpl final : public Session,
   std::vector<Address> dial_addresses_;
   std::size_t dialed_count_ = 1;  ///< So many of dial_addresses_ get what is sent.
   TimePoint widen_at_;
+  TimePoint stream_at_;
+  std::size_t streams_dialed_ = 0;  ///< So many of dial_addresses_ were connected to over TCP.
   Bytes first_flight_;
   std::size_t first_flight_segment_ = 0;
 

@@ -68,6 +68,7 @@ class SocketLedger {
 
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
+  std::size_t strangers() const { return strangers_; }
   std::size_t size() const { return entries_.size(); }
 
  private:

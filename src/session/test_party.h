@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "session/endpoint.h"
+#include "session/test_streams.h"
 #include "sim/driver.h"
 #include "sim/internet.h"
 #include "sim/seeded_secrets.h"
@@ -20,8 +21,13 @@ namespace openp2p::session {
 /// what came.
 class TestParty final : public SessionHandler, public Gatekeeper {
  public:
-  TestParty(sim::Host& host, std::uint64_t seed, bool accepts, std::uint16_t port = 0)
-      : host_(host), secrets_(seed), identity_(IdentityKey::generate(secrets_)), accepts_(accepts) {
+  TestParty(sim::Host& host, std::uint64_t seed, bool accepts, std::uint16_t port = 0,
+            StreamHost* streams = nullptr)
+      : host_(host),
+        secrets_(seed),
+        identity_(IdentityKey::generate(secrets_)),
+        accepts_(accepts),
+        streams_(streams) {
     protection_ = quic::make_packet_protection();
     start(port);
   }
@@ -32,6 +38,7 @@ class TestParty final : public SessionHandler, public Gatekeeper {
     start(port);
   }
   void stop() {
+    if (streams_ != nullptr) streams_->endpoint = nullptr;
     driver_.reset();
     session = nullptr;
     endpoint_.reset();
@@ -45,8 +52,15 @@ class TestParty final : public SessionHandler, public Gatekeeper {
     options.seed = ++starts_;
     options.handshakes_before_retry = handshakes_before_retry;
     options.handshakes_max = handshakes_max;
+    options.sockets = streams_;
     endpoint_ = std::make_unique<Endpoint>(options);
-    driver_ = std::make_unique<sim::Driver<Endpoint>>(host_, *endpoint_);
+    machine_ = std::make_unique<EndpointOverBoth>(*endpoint_, streams_);
+    driver_ = std::make_unique<sim::Driver<EndpointOverBoth>>(host_, *machine_);
+    if (streams_ != nullptr) {
+      streams_->endpoint = endpoint_.get();
+      streams_->poke = [this] { poke(); };
+      endpoint_->set_tcp_port(streams_->external().port);
+    }
     const SocketId socket = driver_->open(port);
     endpoint_->add_socket(socket, {IpAddress::any_v4(), driver_->socket(socket).local().port});
     socket_ = socket;
@@ -57,6 +71,8 @@ class TestParty final : public SessionHandler, public Gatekeeper {
   Address address() { return driver_->socket(socket_).local(); }
   SocketId socket() const { return socket_; }
   void poke() { driver_->poke(); }
+  void on_sent(std::function<void(ByteView)> tap) { machine_->tap = std::move(tap); }
+  void cut_udp(bool is_cut) { machine_->is_udp_cut = is_cut; }
   sim::Host& host() { return host_; }
 
   void dial(const NodeId& peer, std::vector<Address> to) {
@@ -133,9 +149,11 @@ class TestParty final : public SessionHandler, public Gatekeeper {
   sim::SeededSecrets secrets_;
   IdentityKey identity_;
   const bool accepts_;
+  StreamHost* const streams_;  ///< Its TCP; nullptr: it has none.
   std::unique_ptr<quic::PacketProtection> protection_;
   std::unique_ptr<Endpoint> endpoint_;
-  std::unique_ptr<sim::Driver<Endpoint>> driver_;
+  std::unique_ptr<EndpointOverBoth> machine_;
+  std::unique_ptr<sim::Driver<EndpointOverBoth>> driver_;
   SocketId socket_;
   std::uint64_t starts_ = 0;
   std::optional<StreamId> sending_;
