@@ -19,3 +19,15 @@ if(IPSEC_MB_LIBRARY AND IPSEC_MB_INCLUDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86
   target_link_libraries(ipsec_mb INTERFACE ${IPSEC_MB_LIBRARY})
   target_compile_definitions(ipsec_mb INTERFACE OPENP2P_HAVE_IPSEC_MB=1)
 endif()
+
+# Small enough to be part of the program: both are one archive without further dependencies.
+function(openp2p_archive target archive header)
+  string(TOUPPER ${target} name)
+  find_library(${name}_ARCHIVE ${archive} REQUIRED)
+  find_path(${name}_INCLUDE ${header} REQUIRED)
+  add_library(${target} INTERFACE)
+  target_link_libraries(${target} INTERFACE ${${name}_ARCHIVE})
+  target_include_directories(${target} SYSTEM INTERFACE ${${name}_INCLUDE})
+endfunction()
+openp2p_archive(miniupnpc_static libminiupnpc.a miniupnpc/miniupnpc.h)
+openp2p_archive(natpmp_static libnatpmp.a natpmp.h)

@@ -9,7 +9,6 @@
 #include "base/random.h"
 #include "nat/pcp_client.h"
 #include "sim/pcp_service.h"
-#include "sim/seeded_secrets.h"
 
 using namespace openp2p;
 
@@ -24,8 +23,8 @@ const IpAddress kExternal = IpAddress::v4(203, 0, 113, 5);
 class Exchange {
  public:
   explicit Exchange(std::span<const std::uint8_t> input) : input_(input) {
-    client_.add(nat::PcpProtocol::kUdp, 4'500, now_);
-    client_.add(nat::PcpProtocol::kTcp, 4'500, now_);
+    client_.add(nat::PcpProtocol::kUdp, 4'500, {std::byte{1}}, now_);
+    client_.add(nat::PcpProtocol::kTcp, 4'500, {std::byte{2}}, now_);
   }
 
   void run() {
@@ -106,8 +105,7 @@ class Exchange {
   sim::NatTable udp_{sim::NatOptions{}, {kExternal}, Random(2)};
   sim::NatTable tcp_{sim::NatOptions{}, {kExternal}, Random(3)};
   sim::PcpService service_{&udp_, &tcp_, {}};
-  sim::SeededSecrets secrets_{std::uint64_t{1}};
-  nat::PcpClient client_{{kGateway, kClient}, secrets_, Random(1)};
+  nat::PcpClient client_{{kGateway, kClient}, Random(1)};
 };
 
 }  // namespace

@@ -4,7 +4,9 @@
 #include <charconv>
 #include <utility>
 
+#include "net/announcement_ear.h"
 #include "net/clock.h"
+#include "net/gateway_call.h"
 #include "net/interfaces.h"
 #include "net/tcp_listener.h"
 
@@ -35,9 +37,8 @@ class RealDatagramSocket final : public Platform::DatagramSocket, public net::Ud
  public:
   explicit RealDatagramSocket(Platform::OnDatagram on_datagram)
       : on_datagram_(std::move(on_datagram)) {}
-  Status open(net::IoContext& io, bool is_v4, net::UdpBuffers& buffers) {
-    const IpAddress any = is_v4 ? IpAddress::any_v4() : IpAddress::any_v6();
-    auto socket = net::UdpSocket::open(io, {any, 0}, buffers, *this);
+  Status open(net::IoContext& io, const IpAddress& local, net::UdpBuffers& buffers) {
+    auto socket = net::UdpSocket::open(io, {local, 0}, buffers, *this);
     if (!socket) return socket.error();
     socket_ = std::move(*socket);
     return {};
@@ -122,7 +123,8 @@ std::unique_ptr<Platform::Pending> AsioPlatform::resolve(
 Result<std::unique_ptr<Platform::DatagramSocket>> AsioPlatform::open_datagrams(
     bool is_v4, OnDatagram on_datagram) {
   auto socket = std::make_unique<RealDatagramSocket>(std::move(on_datagram));
-  const Status opened = socket->open(io_, is_v4, probe_buffers_);
+  const IpAddress any = is_v4 ? IpAddress::any_v4() : IpAddress::any_v6();
+  const Status opened = socket->open(io_, any, probe_buffers_);
   if (!opened) return opened.error();
   return std::unique_ptr<DatagramSocket>(std::move(socket));
 }
@@ -133,6 +135,32 @@ std::vector<IpAddress> AsioPlatform::local_addresses() const {
     if (net::is_host_candidate(address)) addresses.push_back(address.ip);
   }
   return addresses;
+}
+
+std::vector<net::Gateway> AsioPlatform::gateways() const { return net::default_gateways(); }
+
+Result<std::unique_ptr<Platform::DatagramSocket>> AsioPlatform::open_gateway_datagrams(
+    const net::Gateway& gateway, OnDatagram on_datagram) {
+  auto socket = std::make_unique<RealDatagramSocket>(std::move(on_datagram));
+  const Status opened = socket->open(io_, gateway.local, probe_buffers_);
+  if (!opened) return opened.error();
+  return std::unique_ptr<DatagramSocket>(std::move(socket));
+}
+
+std::unique_ptr<Platform::Pending> AsioPlatform::hear_announcements(const net::Gateway& gateway,
+                                                                    OnDatagram on_datagram) {
+  auto ear = net::hear_announcements(io_, gateway, std::move(on_datagram));
+  if (!ear) return nullptr;
+  return std::make_unique<RealPending<net::AnnouncementEar>>(std::move(ear));
+}
+
+std::unique_ptr<Platform::Pending> AsioPlatform::ask_gateway(
+    net::GatewayRequest request, std::function<void(const net::GatewayAnswer&, TimePoint)> done) {
+  auto call = net::call_gateway(io_, std::move(request),
+                                [done = std::move(done)](const net::GatewayAnswer& answer) {
+                                  done(answer, net::monotonic_now());
+                                });
+  return std::make_unique<RealPending<net::GatewayCall>>(std::move(call));
 }
 
 }  // namespace openp2p::agent

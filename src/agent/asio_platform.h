@@ -26,6 +26,14 @@ class AsioPlatform final : public Platform {
   Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
                                                          OnDatagram on_datagram) override;
   std::vector<IpAddress> local_addresses() const override;
+  std::vector<net::Gateway> gateways() const override;
+  Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(const net::Gateway& gateway,
+                                                                 OnDatagram on_datagram) override;
+  std::unique_ptr<Pending> hear_announcements(const net::Gateway& gateway,
+                                              OnDatagram on_datagram) override;
+  std::unique_ptr<Pending> ask_gateway(
+      net::GatewayRequest request,
+      std::function<void(const net::GatewayAnswer&, TimePoint)> done) override;
 
  private:
   net::IoContext& io_;

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "forward/local_stream.h"
+#include "net/gateway_request.h"
 
 /// What the node core asks of the machine it runs on. The programs give Asio drivers, simulations
 /// their own. Callbacks come on the owner's thread, never from inside the call that asks for them.
@@ -56,6 +57,20 @@ class Platform {
                                                                  OnDatagram on_datagram) = 0;
   /// This machine's own usable addresses (no loopback).
   virtual std::vector<IpAddress> local_addresses() const = 0;
+
+  /// The routers that lead out, for port mapping.
+  virtual std::vector<net::Gateway> gateways() const = 0;
+  /// A socket that sends to a gateway, from the address that it is to map ports to.
+  virtual Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(
+      const net::Gateway& gateway, OnDatagram on_datagram) = 0;
+  /// What a gateway announces to all hosts of its link (RFC 6887 section 14.1, RFC 6886 section
+  /// 3.2.1). nullptr: cannot be heard here.
+  virtual std::unique_ptr<Pending> hear_announcements(const net::Gateway& gateway,
+                                                      OnDatagram on_datagram) = 0;
+  /// Asks a gateway by NAT-PMP or UPnP. It ends by itself within net::kGatewayCallMax.
+  virtual std::unique_ptr<Pending> ask_gateway(
+      net::GatewayRequest request,
+      std::function<void(const net::GatewayAnswer&, TimePoint)> done) = 0;
 };
 
 }  // namespace openp2p::agent

@@ -43,12 +43,13 @@ bool EpochWatch::accept(std::uint32_t epoch_s, TimePoint now) {
          server_delta + 2 >= client_delta - client_delta / 16;
 }
 
-PcpClient::PcpClient(const PcpClientConfig& config, SecretSource& secrets, Random random)
-    : config_(config), secrets_(secrets), random_(random) {
+PcpClient::PcpClient(const PcpClientConfig& config, Random random)
+    : config_(config), random_(random) {
   CHECK(config.server.port != 0 && config.server.ip.is_v4() == config.client.is_v4());
 }
 
-void PcpClient::add(PcpProtocol protocol, std::uint16_t internal_port, TimePoint now) {
+void PcpClient::add(PcpProtocol protocol, std::uint16_t internal_port, const PcpNonce& nonce,
+                    TimePoint now) {
   CHECK(entries_.size() < kMappingsMax && internal_port != 0);
   Entry entry;
   entry.mapping.protocol = protocol;
@@ -56,7 +57,7 @@ void PcpClient::add(PcpProtocol protocol, std::uint16_t internal_port, TimePoint
   entry.wait = kInitialWait;
   entry.due_at = now;
   entry.is_due = true;
-  secrets_.fill(entry.nonce);
+  entry.nonce = nonce;
   entries_.push_back(entry);
 }
 
@@ -93,6 +94,7 @@ bool PcpClient::on_announcement(const PcpMessage& message, TimePoint now) {
   const bool is_known = is_answered_ && !is_version_refused_;
   is_version_refused_ = false;
   if (epoch_.accept(message.epoch_s, now) && is_known) return true;
+  if (is_paced(now)) return true;
   remake_all(jittered(kRecoveryDelayMax, 0, 1), /*except=*/nullptr, now);
   return true;
 }
@@ -112,7 +114,7 @@ void PcpClient::on_map(const PcpMessage& answer, TimePoint now) {
   } else {
     refused(*entry, answer, now);
   }
-  if (!epoch_.accept(answer.epoch_s, now) && !is_version_refused_) {
+  if (!epoch_.accept(answer.epoch_s, now) && !is_version_refused_ && !is_paced(now)) {
     remake_all(Duration::zero(), /*except=*/&*entry, now);
   }
 }
@@ -152,10 +154,20 @@ void PcpClient::refuse_version() {
   }
 }
 
-void PcpClient::remake_all(Duration delay, const Entry* except, TimePoint now) {
-  // Each answer might claim a new loss, and anybody on the LAN can forge an announcement.
-  if (recovered_at_ && now - *recovered_at_ < kPaceMin) return;
+void PcpClient::refresh(TimePoint now) {
+  if (is_removing_) return;
+  is_version_refused_ = false;
+  remake_all(Duration::zero(), /*except=*/nullptr, now);
+}
+
+// Each answer might claim a new loss, and anybody on the LAN can forge an announcement.
+bool PcpClient::is_paced(TimePoint now) {
+  if (recovered_at_ && now - *recovered_at_ < kPaceMin) return true;
   recovered_at_ = now;
+  return false;
+}
+
+void PcpClient::remake_all(Duration delay, const Entry* except, TimePoint now) {
   for (Entry& entry : entries_) {
     if (&entry == except) continue;
     if (entry.mapping.state == State::kMapped) {

@@ -8,7 +8,6 @@
 
 #include "base/address.h"
 #include "base/bytes.h"
-#include "base/crypto.h"
 #include "base/random.h"
 #include "base/time.h"
 #include "nat/pcp_message.h"
@@ -64,11 +63,15 @@ class PcpClient {
     PcpResult result = PcpResult::kSuccess;  ///< Of kRefused.
   };
 
-  /// `random` makes timers differ between nodes, `secrets` the nonces.
-  PcpClient(const PcpClientConfig& config, SecretSource& secrets, Random random);
+  /// `random` makes timers differ between nodes.
+  PcpClient(const PcpClientConfig& config, Random random);
 
-  /// Requires fewer than kMappingsMax, a port, and that it was not added before.
-  void add(PcpProtocol protocol, std::uint16_t internal_port, TimePoint now);
+  /// Requires fewer than kMappingsMax, a port, and that it was not added before. Nobody else may
+  /// know the nonce: it is what the mapping belongs to. A program that starts again and has the
+  /// same nonce goes on with the mapping; with another, the gateway refuses until the lease ends.
+  void add(PcpProtocol protocol, std::uint16_t internal_port, const PcpNonce& nonce, TimePoint now);
+  /// Asks for everything again, at once: what was given up, too.
+  void refresh(TimePoint now);
   /// Takes everything back: one datagram a mapping, without waiting for answers.
   void remove_all();
 
@@ -102,6 +105,7 @@ class PcpClient {
 
   bool on_announcement(const PcpMessage& message, TimePoint now);
   void on_map(const PcpMessage& answer, TimePoint now);
+  bool is_paced(TimePoint now);
   void remake_all(Duration delay, const Entry* except, TimePoint now);
   void granted(Entry& entry, const PcpMessage& answer, TimePoint now);
   void refused(Entry& entry, const PcpMessage& answer, TimePoint now);
@@ -112,7 +116,6 @@ class PcpClient {
   PcpMessage request(const Entry& entry) const;
 
   const PcpClientConfig config_;
-  SecretSource& secrets_;
   Random random_;
   std::vector<Entry> entries_;
   EpochWatch epoch_;

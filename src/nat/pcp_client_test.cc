@@ -8,7 +8,6 @@
 
 #include "sim/nat_kind.h"
 #include "sim/pcp_service.h"
-#include "sim/seeded_secrets.h"
 
 namespace openp2p::nat {
 namespace {
@@ -20,6 +19,12 @@ const IpAddress kClient = IpAddress::v4(192, 168, 1, 10);
 const IpAddress kExternal = IpAddress::v4(203, 0, 113, 5);
 const Address kStranger{IpAddress::v4(198, 51, 100, 7), 999};
 
+PcpNonce nonce(int value) {
+  PcpNonce all;
+  all.fill(static_cast<std::byte>(value));
+  return all;
+}
+
 /// A client, a gateway and the wire between them, in virtual time.
 class PcpClientTest : public testing::Test {
  protected:
@@ -27,9 +32,9 @@ class PcpClientTest : public testing::Test {
     service_ = std::make_unique<sim::PcpService>(&udp_, &tcp_, options);
   }
   void start(Duration lifetime = 1h) {
-    client_.emplace(PcpClientConfig{kGateway, kClient, lifetime}, secrets_, Random(1));
-    client_->add(PcpProtocol::kUdp, 4'500, now_);
-    client_->add(PcpProtocol::kTcp, 4'500, now_);
+    client_.emplace(PcpClientConfig{kGateway, kClient, lifetime}, Random(1));
+    client_->add(PcpProtocol::kUdp, 4'500, nonce(1), now_);
+    client_->add(PcpProtocol::kTcp, 4'500, nonce(2), now_);
     pump();
   }
 
@@ -80,7 +85,6 @@ class PcpClientTest : public testing::Test {
   sim::NatTable udp_{sim::NatOptions{}, {kExternal}, Random(2)};
   sim::NatTable tcp_{sim::NatOptions{}, {kExternal}, Random(3)};
   std::unique_ptr<sim::PcpService> service_;
-  sim::SeededSecrets secrets_{std::uint64_t{1}};
   std::optional<PcpClient> client_;
   std::function<void(Bytes&)> change_answer_;
   int drops_ = 0;
@@ -239,6 +243,29 @@ TEST_F(PcpClientTest, TakesEverythingBack) {
   EXPECT_FALSE(is_reachable());
 }
 
+TEST_F(PcpClientTest, AProgramThatStartsAgainGoesOnWithItsMapping) {
+  use_gateway();
+  start();
+  run_for(1min);
+
+  start();
+
+  EXPECT_EQ(mapping(0).state, PcpClient::State::kMapped);
+  EXPECT_EQ(udp_.statics(now_), 1U);
+}
+
+TEST_F(PcpClientTest, ARefreshAsksASilentGatewayAgain) {
+  start();
+  run_for(1h);
+
+  use_gateway();
+  client_->refresh(now_);
+  run_for(1ms);
+
+  EXPECT_EQ(mapping(0).state, PcpClient::State::kMapped);
+  EXPECT_EQ(mapping(1).state, PcpClient::State::kMapped);
+}
+
 TEST_F(PcpClientTest, ARefusalIsToldAndAskedAgainEverMoreRarely) {
   use_gateway({.refuses_with = PcpResult::kNotAuthorized, .error_lifetime_s = 0});
   start();
@@ -354,9 +381,9 @@ TEST_F(PcpClientTest, PinholesInAnIpv6Firewall) {
   sim::PcpService service(&table, nullptr, {});
   const IpAddress ours = *IpAddress::parse("2001:db8::10");
   const Address gateway{*IpAddress::parse("fe80::1"), kPcpServerPort, /*scope=*/2};
-  PcpClient client({gateway, ours}, secrets_, Random(1));
-  client.add(PcpProtocol::kUdp, 4'500, now_);
-  client.add(PcpProtocol::kTcp, 4'500, now_);
+  PcpClient client({gateway, ours}, Random(1));
+  client.add(PcpProtocol::kUdp, 4'500, nonce(1), now_);
+  client.add(PcpProtocol::kTcp, 4'500, nonce(2), now_);
 
   Bytes out(kPcpBytesMax), answer(kPcpBytesMax);
   while (const std::size_t size = client.poll_datagram(out, now_)) {

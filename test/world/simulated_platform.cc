@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "nat/pcp_message.h"
+
 namespace openp2p::test {
 
 using forward::IoResult;
@@ -179,6 +181,59 @@ Result<std::unique_ptr<agent::Platform::DatagramSocket>> SimulatedPlatform::open
   sim::UdpSocket& socket = host_.open_udp(0, is_v4 ? sim::Family::kV4 : sim::Family::kV6);
   return std::unique_ptr<DatagramSocket>(
       std::make_unique<SimulatedDatagramSocket>(socket, std::move(on_datagram)));
+}
+
+std::vector<net::Gateway> SimulatedPlatform::gateways() const {
+  std::vector<net::Gateway> found;
+  for (std::size_t i = 0; i < host_.interfaces(); ++i) {
+    const sim::Interface& interface = host_.interface(i);
+    const sim::Interface* gateway = interface.network().gateway();
+    if (gateway == nullptr) continue;
+    for (const IpAddress& local : interface.addresses()) {
+      const auto ip = gateway->address(sim::family_of(local));
+      if (ip) found.push_back({*ip, static_cast<std::uint32_t>(i + 1), local});
+    }
+  }
+  return found;
+}
+
+Result<std::unique_ptr<agent::Platform::DatagramSocket>> SimulatedPlatform::open_gateway_datagrams(
+    const net::Gateway& gateway, OnDatagram on_datagram) {
+  sim::UdpSocket& socket = host_.open_udp(0, sim::family_of(gateway.local), gateway.local);
+  return std::unique_ptr<DatagramSocket>(
+      std::make_unique<SimulatedDatagramSocket>(socket, std::move(on_datagram)));
+}
+
+namespace {
+
+class SimulatedEar final : public agent::Platform::Pending {
+ public:
+  explicit SimulatedEar(sim::UdpSocket& socket) : socket_(socket) {}
+  ~SimulatedEar() override { socket_.close(); }
+
+ private:
+  sim::UdpSocket& socket_;
+};
+
+}  // namespace
+
+// Simulated networks have no multicast: the router sends its announcement to each host.
+std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::hear_announcements(
+    const net::Gateway& gateway, OnDatagram on_datagram) {
+  sim::UdpSocket& socket =
+      host_.open_udp(nat::kPcpAnnouncementPort, sim::family_of(gateway.local), gateway.local);
+  socket.on_receive(std::move(on_datagram));
+  return std::make_unique<SimulatedEar>(socket);
+}
+
+std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::ask_gateway(
+    net::GatewayRequest, std::function<void(const net::GatewayAnswer&, TimePoint)> done) {
+  auto run = [this, done = std::move(done)] {
+    net::GatewayAnswer answer;
+    answer.failure = "it does not answer";
+    done(answer, host_.world().now());
+  };
+  return std::make_unique<Event>(host_.world(), std::chrono::seconds(1), std::move(run));
 }
 
 std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::resolve(

@@ -70,6 +70,15 @@ class SimulatedPlatform final : public agent::Platform {
   Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
                                                          OnDatagram on_datagram) override;
   std::vector<IpAddress> local_addresses() const override { return host_.addresses(); }
+  std::vector<net::Gateway> gateways() const override;
+  Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(const net::Gateway& gateway,
+                                                                 OnDatagram on_datagram) override;
+  std::unique_ptr<Pending> hear_announcements(const net::Gateway& gateway,
+                                              OnDatagram on_datagram) override;
+  /// Simulated routers speak PCP only: answers that there is nothing, a second later.
+  std::unique_ptr<Pending> ask_gateway(
+      net::GatewayRequest request,
+      std::function<void(const net::GatewayAnswer&, TimePoint)> done) override;
 
  private:
   class PortListener;
