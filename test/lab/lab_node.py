@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import socket
@@ -96,6 +97,11 @@ class Node:
             self.run("tc", "qdisc", "del", "dev", interface, "root")
             return
         self.run("tc", "qdisc", "replace", "dev", interface, "root", *what)
+
+    def packets_sent(self, interface):
+        """How many packets left by the interface so far."""
+        link = json.loads(self.run("ip", "-json", "-statistics", "link", "show", interface))[0]
+        return link["stats64"]["tx"]["packets"]
 
     def set_mtu(self, interface, mtu):
         self.run("ip", "link", "set", interface, "mtu", str(mtu))
