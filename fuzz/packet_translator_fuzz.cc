@@ -36,6 +36,26 @@ std::uint16_t header_sum(ByteView packet, const lab::PacketFields& fields) {
   return sum.folded();
 }
 
+std::size_t checksum_offset(lab::Payload payload) {
+  if (payload == lab::Payload::kUdp) return 6;
+  return payload == lab::Payload::kTcp ? 16 : 2;
+}
+
+// Whether the payload's checksum holds. One that is missing (UDP over IPv4, RFC 768) does not.
+bool has_right_payload(ByteView packet, const lab::PacketFields& fields) {
+  const ByteView payload = packet.first(fields.bytes).subspan(fields.header_bytes);
+  const bool is_icmp = fields.payload != lab::Payload::kUdp && fields.payload != lab::Payload::kTcp;
+  if (!is_icmp && lab::word_at(payload, checksum_offset(fields.payload)) == 0) return false;
+  lab::OnesSum sum;
+  sum.add(payload);
+  if (!is_icmp || !fields.is_v4) {  // The pseudo-header.
+    sum.add(fields.is_v4 ? packet.subspan(12, 8) : packet.subspan(8, 32));
+    sum.add(std::uint16_t{std::to_integer<std::uint8_t>(packet[fields.is_v4 ? 9 : 6])});
+    sum.add(static_cast<std::uint16_t>(payload.size()));
+  }
+  return sum.folded() == 0xffff;
+}
+
 void check_error(ByteView packet) {
   std::array<std::byte, 1280> out;
   const bool is_v4 = !packet.empty() && std::to_integer<unsigned>(packet[0]) >> 4 == 4;
@@ -59,6 +79,7 @@ void check_passed(ByteView before, ByteView after) {
   if (fields.is_v4 && header_sum(before, old_fields) == 0xffff) {
     CHECK(header_sum(after, fields) == 0xffff);
   }
+  if (has_right_payload(before, old_fields)) CHECK(has_right_payload(after, fields));
 }
 
 void translate(lab::PacketTranslator& translator, ByteView packet, lab::Side from, TimePoint now) {

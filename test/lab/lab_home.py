@@ -165,11 +165,11 @@ class Home:
         host.run("ip", "route", "replace", "default", "via", str(self.lan[1]), "dev", interface)
         self.hosts.append(host)
 
-    def start_port_mapping(self):
-        """Runs miniupnpd on the router; its process is `port_mapping`."""
+    def start_port_mapping(self, **changed):
+        """Runs miniupnpd on the router; its process is `port_mapping`. See lab_services."""
         if self.nat in ("none", "firewall"):
             raise LabError("a router without NAT has no ports to map")
-        self.port_mapping = lab_services.start_port_mapping(self)
+        self.port_mapping = lab_services.start_port_mapping(self, **changed)
         return self.port_mapping
 
     def outside_address(self, host):

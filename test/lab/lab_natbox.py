@@ -9,6 +9,7 @@ in the core, or in a carrier's network. Both end with natbox, which ends with th
 """
 
 import json
+import os
 import signal
 
 from lab_home import Home
@@ -43,6 +44,9 @@ class Natbox:
         self.start(addresses)
 
     def start(self, addresses):
+        if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            raise LabError("natbox needs /dev/net/tun, which is missing or not for everybody here: as "
+                           "root, modprobe tun && chmod 666 /dev/net/tun")
         self._counters.unlink(missing_ok=True)
         self.process = self.inside.start(self._command(addresses), name=f"natbox-{self.inside.name}")
         self.process.wait_for_line("^ready", timeout=START_TIMEOUT)

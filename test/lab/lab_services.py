@@ -136,8 +136,11 @@ table inet mapping {{
 """
 
 
-def start_port_mapping(home):
-    """miniupnpd on a home's router: UPnP IGD, NAT-PMP and PCP, for everybody on the LAN."""
+def start_port_mapping(home, **changed):
+    """miniupnpd on a home's router: UPnP IGD, NAT-PMP and PCP, for everybody on the LAN.
+
+    changed: lines of its configuration that are to be others, such as enable_upnp="no".
+    """
     lab, router = home.lab, home.router
     router.nft(_MAPPING.format(router=home.lan[1]))
     config = lab.path(f"miniupnpd-{router.name}.conf")
@@ -157,11 +160,12 @@ def start_port_mapping(home):
         "upnp_nat_table_name": "mapping",
         "upnp_nat_chain": "redirects",
         "upnp_nat_postrouting_chain": "sources",
+        **changed,
     }
     rules = "allow 1-65535 0.0.0.0/0 1-65535\n"
     config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()) + rules)
     pid_file = lab.path(f"miniupnpd-{router.name}.pid")
     argv = [lab_process.tool("miniupnpd"), "-d", "-f", config, "-P", pid_file]
     process = router.start(argv, name=f"miniupnpd-{router.name}")
-    process.wait_for_line("NAT-PMP/PCP", timeout=10)
+    process.wait_for_line("version .* starting", timeout=10)
     return process
