@@ -6,12 +6,14 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/time.h"
+#include "sim/framed_sockets.h"
 #include "sim/host.h"
 #include "sim/world.h"
 
@@ -28,6 +30,13 @@ template <class M>
 concept TakesDatagrams = requires(M& machine, SocketId socket, const Address& from, ByteView bytes,
                                   TimePoint now) {
   machine.on_datagram(socket, from, bytes, now);
+};
+/// Takes TCP connections that carry datagrams.
+template <class M>
+concept TakesConnections = requires(M& machine, SocketId socket, const Address& address,
+                                    bool is_incoming, std::error_code why, TimePoint now) {
+  machine.on_connected(socket, address, address, is_incoming, now);
+  machine.on_disconnected(socket, why, now);
 };
 /// A protocol machine that talks over UDP sockets. What poll_transmit() gives has the members
 /// `socket`, `to`, `bytes` and `segment_bytes`, and its bytes are in the buffer; `hop_limit` is
@@ -58,7 +67,7 @@ concept Machine = (TakesBursts<M> || TakesDatagrams<M>)&&requires(M& machine, co
 /// closes the rest when it ends, which must not be inside one of its own calls; machine and host
 /// outlive it.
 template <Machine M>
-class Driver {
+class Driver : private FramedSocketsHandler {
  public:
   static constexpr std::size_t kBurstBytesMax = 65'536;  ///< What UDP_SEGMENT and UDP_GRO allow.
   /// Timeouts in a row without time passing. A machine that wants more would spin a real program.
@@ -69,17 +78,19 @@ class Driver {
   Driver(Host& host, M& machine)
       : host_(host),
         machine_(machine),
+        streams_(host, *this),
         timer_(host.world(), [this] { on_timer(); }),
         out_(kBurstBytesMax) {}
-  ~Driver() {
+  ~Driver() override {
     host_.world().cancel(flush_);
     for (const auto& [id, socket] : sockets_) socket->close();
   }
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
 
-  SocketId open(std::uint16_t port = 0, Family family = Family::kV4) {
-    UdpSocket& socket = host_.open_udp(port, family);
+  SocketId open(std::uint16_t port = 0, Family family = Family::kV4,
+                std::optional<IpAddress> bind = {}) {
+    UdpSocket& socket = host_.open_udp(port, family, bind);
     sockets_[socket.id()] = &socket;
     socket.on_receive([this, id = socket.id()](const Address& from, ByteView datagram, TimePoint) {
       on_datagram(id, from, datagram);
@@ -88,12 +99,22 @@ class Driver {
   }
   /// What arrived and was not handed over yet is lost. Unknown and closed ones are ignored.
   void close(SocketId id) {
+    streams_.close(id);
     const auto socket = sockets_.find(id);
     if (socket == sockets_.end()) return;
     socket->second->close();
     sockets_.erase(socket);
     if (burst_socket_ == id) burst_.clear();
   }
+  /// TCP connections that carry datagrams: sockets with one remote address each. Of a machine that
+  /// takes them, on_connected() and on_disconnected() tell their fate; those that come to a port
+  /// that is listened on are told likewise.
+  std::uint16_t listen_tcp(std::uint16_t port) { return streams_.listen(port); }
+  std::optional<SocketId> connect_tcp(const Address& remote, std::uint16_t local_port,
+                                      Duration timeout) {
+    return streams_.connect(remote, local_port, timeout);
+  }
+  const FramedSockets& streams() const { return streams_; }
   bool is_open(SocketId id) const { return sockets_.contains(id); }
   std::size_t open_sockets() const { return sockets_.size(); }
   UdpSocket& socket(SocketId id) { return host_.socket(id); }
@@ -121,6 +142,26 @@ class Driver {
     burst_.insert(burst_.end(), datagram.begin(), datagram.end());
     if (host_.world().is_pending(flush_)) return;
     flush_ = host_.world().after(Duration::zero(), [this] { flush(); });
+  }
+
+  // FramedSocketsHandler
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
+                    TimePoint now) override {
+    note_wakeup(now);
+    if constexpr (TakesConnections<M>) {
+      machine_.on_connected(socket, local, remote, is_incoming, now);
+    }
+    settle();
+  }
+  void on_disconnected(SocketId socket, std::error_code why, TimePoint now) override {
+    note_wakeup(now);
+    if constexpr (TakesConnections<M>) machine_.on_disconnected(socket, why, now);
+    settle();
+  }
+  void on_train(SocketId socket, const Address& from, const DatagramTrain& train,
+                TimePoint) override {
+    flush();
+    hand_over(socket, from, train.datagrams, train.segment_bytes);
   }
 
   void flush() {
@@ -176,6 +217,16 @@ class Driver {
     const auto transmit = machine_.poll_transmit(out_, host_.world().now());
     if (!transmit) return false;
     CHECK(transmit->bytes <= out_.size());
+    if (streams_.has(transmit->socket)) {
+      streams_.send(transmit->socket,
+                    {ByteView(out_).first(transmit->bytes),
+                     transmit->segment_bytes == 0 ? transmit->bytes : transmit->segment_bytes});
+      return true;
+    }
+    if (!is_open(transmit->socket)) {
+      ++unsendable_;
+      return true;
+    }
     UdpSocket& socket = host_.socket(transmit->socket);
     std::uint8_t hop_limit = 0;
     if constexpr (requires { transmit->hop_limit; }) hop_limit = transmit->hop_limit;
@@ -192,6 +243,7 @@ class Driver {
 
   Host& host_;
   M& machine_;
+  FramedSockets streams_;
   Timer timer_;
   std::map<SocketId, UdpSocket*> sockets_;
   std::function<void(TimePoint)> on_input_;

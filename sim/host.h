@@ -97,6 +97,7 @@ class Host final : public Box {
   SocketId next_socket_id() const {
     return SocketId(static_cast<std::uint32_t>(sockets_.size() + 1));
   }
+  SocketId new_socket_id();  ///< For what counts with them.
 
   std::vector<IpAddress> addresses() const;
   std::optional<IpAddress> address(Family family) const;  ///< The first one.
@@ -121,7 +122,6 @@ class Host final : public Box {
   SendStatus send(UdpSocket& socket, const Address& to, ByteView datagram, std::uint8_t hop_limit);
   void loop_back(Packet packet);
   // For TcpStack.
-  SocketId new_socket_id();
   std::optional<IpAddress> source_for(const IpAddress& to) const;
   std::size_t mtu_towards(const IpAddress& to, const IpAddress& source) const;
   void transmit(Packet packet);
