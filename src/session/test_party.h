@@ -22,7 +22,7 @@ namespace openp2p::session {
 class TestParty final : public SessionHandler, public Gatekeeper {
  public:
   TestParty(sim::Host& host, std::uint64_t seed, bool accepts, std::uint16_t port = 0,
-            StreamHost* streams = nullptr)
+            TestStreams* streams = nullptr)
       : host_(host),
         secrets_(seed),
         identity_(IdentityKey::generate(secrets_)),
@@ -59,7 +59,7 @@ class TestParty final : public SessionHandler, public Gatekeeper {
     if (streams_ != nullptr) {
       streams_->endpoint = endpoint_.get();
       streams_->poke = [this] { poke(); };
-      endpoint_->set_tcp_port(streams_->external().port);
+      endpoint_->set_tcp_port(streams_->listen_tcp());
     }
     const SocketId socket = driver_->open(port);
     endpoint_->add_socket(socket, {IpAddress::any_v4(), driver_->socket(socket).local().port});
@@ -149,7 +149,7 @@ class TestParty final : public SessionHandler, public Gatekeeper {
   sim::SeededSecrets secrets_;
   IdentityKey identity_;
   const bool accepts_;
-  StreamHost* const streams_;  ///< Its TCP; nullptr: it has none.
+  TestStreams* const streams_;  ///< Its TCP; nullptr: it has none.
   std::unique_ptr<quic::PacketProtection> protection_;
   std::unique_ptr<Endpoint> endpoint_;
   std::unique_ptr<EndpointOverBoth> machine_;

@@ -19,8 +19,20 @@ namespace openp2p::session {
 
 class StreamNet;
 
+/// Where a TestParty gets its TCP connections.
+class TestStreams : public path::SocketSource {
+ public:
+  virtual bool is_stream(SocketId socket) const = 0;  ///< Now or before.
+  virtual void send(SocketId socket, ByteView datagrams, std::size_t segment_bytes) = 0;
+
+  /// Called when something came for `endpoint`, which is then to be polled.
+  std::function<void()> poke;
+  Endpoint* endpoint = nullptr;
+  std::uint64_t connects = 0;
+};
+
 /// One party's part: its address as the others see it, and its connections.
-class StreamHost final : public path::SocketSource {
+class StreamHost final : public TestStreams {
  public:
   StreamHost(StreamNet& net, const Address& external, bool is_filtered)
       : net_(net), external_(external), is_filtered_(is_filtered) {}
@@ -31,15 +43,11 @@ class StreamHost final : public path::SocketSource {
   std::uint16_t listen_tcp() override { return external_.port; }
   void close(SocketId socket) override;
 
-  bool owns(SocketId socket) const { return sockets_.contains(socket); }
-  void send(SocketId socket, ByteView datagrams, std::size_t segment_bytes);
+  bool is_stream(SocketId socket) const override;
+  void send(SocketId socket, ByteView datagrams, std::size_t segment_bytes) override;
   std::size_t open() const { return sockets_.size(); }
 
-  /// Called when something came for `endpoint`, which is then to be polled.
-  std::function<void()> poke;
-  Endpoint* endpoint = nullptr;
   const Address& external() const { return external_; }
-  std::uint64_t connects = 0;
   bool is_cut = false;  ///< Nothing passes, in either direction.
 
  private:
@@ -115,6 +123,10 @@ inline std::optional<SocketId> StreamHost::connect_tcp(const Address& remote,
   return socket;
 }
 
+inline bool StreamHost::is_stream(SocketId socket) const {
+  return socket.value() > StreamNet::kFirstSocket;
+}
+
 inline void StreamHost::close(SocketId socket) {
   const auto found = sockets_.find(socket);
   if (found == sockets_.end()) return;
@@ -182,10 +194,10 @@ inline void StreamNet::fail(StreamHost& host, SocketId socket, std::errc why) {
   host.poke();
 }
 
-/// An Endpoint for sim::Driver whose datagrams over connections go to a StreamHost.
+/// An Endpoint for sim::Driver whose datagrams over connections go to a TestStreams.
 class EndpointOverBoth {
  public:
-  EndpointOverBoth(Endpoint& endpoint, StreamHost* streams)
+  EndpointOverBoth(Endpoint& endpoint, TestStreams* streams)
       : endpoint_(endpoint), streams_(streams) {}
 
   void on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
@@ -200,10 +212,9 @@ class EndpointOverBoth {
       const auto transmit = endpoint_.poll_transmit(out, now);
       if (!transmit) return std::nullopt;
       if (tap) tap(out.first(transmit->bytes));
-      const bool is_udp = transmit->socket.value() <= StreamNet::kFirstSocket;
+      const bool is_udp = streams_ == nullptr || !streams_->is_stream(transmit->socket);
       if (is_udp && !is_udp_cut) return transmit;
       if (is_udp) continue;
-      CHECK(streams_ != nullptr);
       streams_->send(transmit->socket, out.first(transmit->bytes), transmit->segment_bytes);
     }
   }
@@ -213,7 +224,7 @@ class EndpointOverBoth {
 
  private:
   Endpoint& endpoint_;
-  StreamHost* streams_;
+  TestStreams* streams_;
 };
 
 }  // namespace openp2p::session
