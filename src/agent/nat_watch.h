@@ -73,13 +73,14 @@ class NatWatch {
   /// Keep-alives go just under it. nullopt: not known, or the network changed since.
   std::optional<Duration> mapping_lifetime() const { return mapping_lifetime_; }
   void set_mapping_lifetime(Duration lifetime) { mapping_lifetime_ = lifetime; }
-  std::vector<std::string> evidence() const;  ///< Of the last measurements, a line each.
+  std::vector<std::string> evidence() const;      ///< Of the last measurements, a line each.
+  std::vector<std::string> tcp_evidence() const;  ///< Of those, TCP's.
 
  private:
   /// Interfaces come up in several steps, which are one change.
   static constexpr Duration kSettleTime = std::chrono::milliseconds(250);
   /// Between measurements for any reason: a server that reports other addresses all the time costs
-  /// a dozen datagrams each time.
+  /// some 25 datagrams each time.
   static constexpr Duration kGapMin = std::chrono::seconds(5);
   /// An attempt that begins later than this has it measured again, in parallel.
   static constexpr Duration kStaleAfter = std::chrono::minutes(10);

@@ -33,6 +33,7 @@ bool UdpSurvey::start() {
   nat::MappingSurveyConfig config;
   config.tag = context_.endpoint->new_tag().value();
   config.servers = config_.servers;
+  config.asks_other_address = config_.sockets > 1;  // One socket: a new port is all that is wanted.
   config.local_addresses = own_addresses(context_.platform, is_v4);
   while (sockets_.size() < config_.sockets) {
     auto socket = open(sockets_.size());

@@ -70,7 +70,9 @@ bool MappingSurvey::on_datagram(std::size_t socket, const Address& from, ByteVie
 void MappingSurvey::ask_other_address(const StunMessage& answer, TimePoint now) {
   const Address& first = config_.servers.front();
   const auto is_elsewhere = [&](const Question& q) { return q.asked.to().ip != first.ip; };
-  if (is_done_ || !answer.other_address || std::ranges::any_of(questions_, is_elsewhere)) return;
+  if (!config_.asks_other_address || is_done_ || !answer.other_address ||
+      std::ranges::any_of(questions_, is_elsewhere))
+    return;
   const Address other{answer.other_address->ip, first.port, 0};
   const bool is_same_kind = other.ip.is_v4() == first.ip.is_v4() && other.ip != first.ip &&
                             other.ip.is_loopback() == first.ip.is_loopback() &&

@@ -23,6 +23,8 @@ struct MappingSurveyConfig {
   std::vector<Address> servers;
   std::vector<IpAddress> local_addresses;  ///< This machine's own, of the family.
   std::vector<std::uint16_t> ports;        ///< Of the fresh sockets, at most kSurveySocketsMax.
+  /// Whether to follow OTHER-ADDRESS: another mapping and round trip.
+  bool asks_other_address = true;
 };
 
 inline constexpr std::size_t kSurveySocketsMax = 6;
