@@ -64,6 +64,7 @@ bool CheckPair::on_answer(const nat::TransactionId& id, TimePoint now) {
   it->is_open = false;
   if (it->is_nomination) is_nomination_known_ = true;
   if (it->probe_bytes != 0) mtu.on_answer(it->probe_bytes);
+  if (it->probe_bytes >= MtuSearch::kBaseBytes) narrow_until = TimePoint::min();
   add_rtt(now - it->sent_at);
   set_proven(now);
   return true;

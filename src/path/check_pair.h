@@ -77,6 +77,7 @@ class CheckPair {
   void set_proven(TimePoint now);
   void set_invalid();
 
+  bool is_narrow(TimePoint now) const { return now < narrow_until; }
   bool is_valid() const { return is_valid_; }
   /// Valid, and no check since the last answer is missing its own.
   bool is_settled() const { return is_valid_ && unanswered_ == 0; }
@@ -102,7 +103,8 @@ class CheckPair {
   bool is_barred = false;
   std::uint8_t opener_hops = 0;
   TimePoint hold_until = TimePoint::min();
-  bool is_triggered = false;  ///< RFC 8445 section 7.3.1.4: goes before all others.
+  TimePoint narrow_until = TimePoint::min();  ///< Full-size datagrams were lost on it.
+  bool is_triggered = false;                  ///< RFC 8445 section 7.3.1.4: goes before all others.
 
  private:
   struct Transaction {

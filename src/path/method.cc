@@ -20,4 +20,12 @@ std::optional<Method> parse_method(std::string_view text) {
   return std::nullopt;
 }
 
+std::vector<std::string> method_texts(MethodSet methods) {
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < kTexts.size(); ++i) {
+    if (methods.has(static_cast<Method>(i))) texts.emplace_back(kTexts[i]);
+  }
+  return texts;
+}
+
 }  // namespace openp2p::path

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/time.h"
 #include "nat/nat_profile.h"
@@ -24,6 +26,9 @@ enum class Method : std::uint8_t {
 inline constexpr int kMethods = 8;
 std::string_view method_text(Method method);  ///< "direct", "mapped", "punch", "predict-one", ..
 std::optional<Method> parse_method(std::string_view text);
+
+class MethodSet;
+std::vector<std::string> method_texts(MethodSet methods);  ///< Of those in it.
 
 /// Which methods may be used: all, unless somebody diagnoses.
 class MethodSet {

@@ -7,10 +7,13 @@
 namespace openp2p::path {
 namespace {
 
-// UDP payloads of Ethernet, PPPoE (RFC 2516), common tunnels, and IPv6's minimum MTU of 1,280.
+// UDP payloads of Ethernet, PPPoE (RFC 2516), common tunnels, IPv6's minimum MTU of 1,280, and what
+// QUIC needs.
 // Multiples of four, as STUN messages are.
-constexpr std::array<std::uint16_t, MtuSearch::kSizesMax> kIpv4Sizes{1472, 1464, 1432, 1392, 1252};
-constexpr std::array<std::uint16_t, MtuSearch::kSizesMax> kIpv6Sizes{1452, 1444, 1412, 1372, 1232};
+constexpr std::array<std::uint16_t, MtuSearch::kSizesMax> kIpv4Sizes{1472, 1464, 1432,
+                                                                     1392, 1252, 1200};
+constexpr std::array<std::uint16_t, MtuSearch::kSizesMax> kIpv6Sizes{1452, 1444, 1412,
+                                                                     1372, 1232, 1200};
 
 }  // namespace
 
@@ -19,11 +22,14 @@ MtuSearch::MtuSearch(bool is_v4) : sizes_(is_v4 ? kIpv4Sizes : kIpv6Sizes) {}
 void MtuSearch::set_fixed(std::size_t bytes) {
   known_bytes_ = bytes;
   is_fixed_ = true;
+  is_base_known_ = true;
 }
 
 void MtuSearch::restart(TimePoint now) {
   if (is_fixed_) return;
   known_bytes_ = kBaseBytes;
+  is_base_known_ = false;
+  is_too_narrow_ = false;
   misses_ = 0;
   is_doubted_ = false;
   confirm_at_.reset();
@@ -40,11 +46,11 @@ void MtuSearch::start_round(TimePoint now) {
 void MtuSearch::on_consent(TimePoint now) {
   if (is_fixed_) return;
   if (raise_at_ && now >= *raise_at_ && known_bytes_ < sizes_.front()) start_round(now);
-  if (known_bytes_ > kBaseBytes && !confirm_at_) confirm_at_ = now;
+  if (is_base_known_ && !confirm_at_) confirm_at_ = now;
 }
 
 void MtuSearch::doubt(TimePoint now) {
-  if (is_fixed_ || known_bytes_ == kBaseBytes) return;
+  if (is_fixed_ || !is_base_known_) return;
   is_doubted_ = true;
   confirm_at_ = now;
 }
@@ -72,23 +78,37 @@ std::size_t MtuSearch::poll_confirmation(TimePoint now, Duration rtt) {
   return known_bytes_;
 }
 
+bool MtuSearch::is_wanted(std::size_t bytes) const {
+  return bytes > known_bytes_ || (bytes == kBaseBytes && !is_base_known_);
+}
+
 std::size_t MtuSearch::poll_search(TimePoint now, Duration rtt) {
-  CHECK(next_size_ < kSizesMax);
-  const std::size_t bytes = sizes_[next_size_];
-  if (bytes > known_bytes_) {
-    ++next_size_;
-    if (next_size_ < kSizesMax) return bytes;
+  if (rounds_left_ == 0) {  // The last answers had their time.
+    search_at_.reset();
+    is_too_narrow_ = !is_base_known_;
+    return 0;
   }
-  // The round is over: nothing smaller is worth asking.
+  CHECK(next_size_ < kSizesMax);
+  const std::size_t bytes = sizes_[next_size_++];
+  const bool is_asked = is_wanted(bytes);
+  // Nothing smaller than what is known is worth asking.
+  if (!is_asked || next_size_ == kSizesMax) end_round(now, rtt);
+  return is_asked ? bytes : 0;
+}
+
+void MtuSearch::end_round(TimePoint now, Duration rtt) {
   next_size_ = 0;
   --rounds_left_;
   search_at_.reset();
-  const bool is_over = rounds_left_ == 0 || known_bytes_ == sizes_.front();
+  const bool is_over = rounds_left_ == 0 ? is_base_known_ : known_bytes_ == sizes_.front();
   if (!is_over) search_at_ = now + std::max(kRoundMin, 2 * rtt);
-  return bytes > known_bytes_ ? bytes : 0;
 }
 
 void MtuSearch::on_answer(std::size_t bytes) {
+  if (bytes >= kBaseBytes) {
+    is_base_known_ = true;
+    is_too_narrow_ = false;
+  }
   if (bytes == known_bytes_) {
     misses_ = 0;
     is_doubted_ = false;

@@ -57,6 +57,7 @@ TEST(MtuSearch, StaysAtTheBaseWhereNothingLargerFits) {
   const auto probes = run(search, now, now + 1h, 0);
 
   EXPECT_EQ(probes.size(), MtuSearch::kSizesMax * MtuSearch::kRoundsMax);
+  EXPECT_TRUE(search.is_too_narrow());
   EXPECT_EQ(search.datagram_bytes(), MtuSearch::kBaseBytes);
   EXPECT_FALSE(search.next_probe_at());
 }
@@ -91,6 +92,21 @@ TEST(MtuSearch, ABlackHoleIsSteppedAroundAndLeftLater) {
   run(search, now, now + 1s, 1472);
 
   EXPECT_EQ(search.datagram_bytes(), 1472u);
+}
+
+TEST(MtuSearch, AFixedSizeIsNeverAsked) {
+  MtuSearch search(/*is_v4=*/true);
+  search.set_fixed(1'472);
+  TimePoint now{};
+
+  for (int i = 0; i < 1'000; ++i, now += 5s) {
+    if (i % 10 == 0) search.restart(now);
+    search.on_consent(now);
+    search.doubt(now);
+    EXPECT_FALSE(search.next_probe_at());
+    EXPECT_EQ(search.poll_probe(now, 10ms), 0U);
+  }
+  EXPECT_EQ(search.datagram_bytes(), 1'472U);
 }
 
 }  // namespace

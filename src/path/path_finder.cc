@@ -90,7 +90,7 @@ void PathFinder::Impl::remove_socket(SocketId socket, TimePoint now) {
   if (previous_ && previous_->socket == socket) previous_.reset();
   if (!was_selected) return;
   restart_all(now);
-  if (CheckPair* next = best_other(TimePoint::min())) select(next, now);
+  if (CheckPair* next = best_other(TimePoint::min(), now)) select(next, now);
 }
 
 void PathFinder::Impl::on_network_changed(TimePoint now) {
@@ -195,6 +195,7 @@ std::size_t PathFinder::Impl::datagram_bytes() const {
 ReasonCode PathFinder::Impl::reason() const {
   const auto pairs = list_.pairs();
   if (selected_ != nullptr) {
+    if (selected_->mtu.is_too_narrow()) return ReasonCode::kBlackHole;
     const bool may_improve = std::ranges::any_of(pairs, [&](const auto& pair) {
       return !pair->is_valid() && !pair->is_barred && pair->is_bursting() &&
              pair->priority > selected_->priority;

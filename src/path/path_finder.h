@@ -54,7 +54,7 @@ struct PathFinderConfig {
   Duration pace = std::chrono::milliseconds(20);  ///< Ta of RFC 8445 section 14.2.
   Duration first_retransmit = std::chrono::milliseconds(100);
   Duration consent_interval = std::chrono::seconds(5);  ///< RFC 7675 section 5.1.
-  Duration rtt_hint = std::chrono::milliseconds(100);  ///< Between the two, from signalling.
+  Duration rtt_hint = std::chrono::milliseconds(100);   ///< Between the two, from signalling.
   Duration gather_patience = std::chrono::seconds(10);  ///< RFC 8863: no failure before this.
   SocketSource* sockets = nullptr;   ///< For what needs more sockets; nullptr: goes without.
   ProbeBudget* probes = nullptr;     ///< The host's, for searches; nullptr: there are none.

@@ -215,7 +215,10 @@ std::size_t PathFinder::Impl::poll_probe(Path& to, MutableByteView out, TimePoin
   if (selected_ == nullptr) return 0;
   const Duration rtt = selected_->rtt().value_or(Duration::zero());
   const std::size_t bytes = selected_->mtu.poll_probe(now, rtt);
-  if (bytes == 0) return 0;
+  if (bytes == 0) {
+    watch_width(now);
+    return 0;
+  }
   nat::StunMessage message = make_check(selected_->path(), is_controlling());
   const std::size_t plain_bytes = nat::encode_stun(message, config_.check_key, out);
   CHECK(plain_bytes > 0 && plain_bytes + kAttributeHeaderBytes < bytes);

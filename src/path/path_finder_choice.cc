@@ -51,7 +51,7 @@ void PathFinder::Impl::on_pair_answered(CheckPair& pair, TimePoint now) {
   } else if (&pair == selected_) {
     if (suspect_since_) pair.mtu.doubt(now);  // Small checks pass: then it may be the size.
     trust();
-  } else if (nominated_ == pair.path()) {
+  } else if (nominated_ == pair.path() && !pair.is_narrow(now)) {
     select(&pair, now);
   } else {
     note_challenger(pair, now);
@@ -64,7 +64,8 @@ void PathFinder::Impl::on_nomination(CheckPair& pair, std::uint64_t number, Time
   if (number <= nomination_number_) return;  // Overtaken by a newer one.
   nomination_number_ = number;
   nominated_ = pair.path();
-  if (&pair == selected_ || !pair.is_valid()) return;  // The triggered check's answer selects it.
+  if (&pair == selected_ || !pair.is_valid() || pair.is_narrow(now))
+    return;  // The triggered check's answer selects it.
   if (pair.is_settled()) return select(&pair, now);
   pair.check_by(now);
 }
@@ -111,7 +112,7 @@ void PathFinder::Impl::consider_better(TimePoint now) {
   CheckPair* best = nullptr;
   for (const auto& pair : list_.pairs()) {
     if (pair.get() == selected_ || !pair->is_settled()) continue;
-    if (now - pair->answered_at() > kMeasuredWithin) continue;
+    if (now - pair->answered_at() > kMeasuredWithin || pair->is_narrow(now)) continue;
     if (!is_clearly_better(*pair, *selected_)) continue;
     if (best == nullptr || goes_before(*pair, *best)) best = pair.get();
   }
@@ -120,13 +121,19 @@ void PathFinder::Impl::consider_better(TimePoint now) {
   is_better_waiting_ = true;
 }
 
-CheckPair* PathFinder::Impl::best_other(TimePoint answered_since) {
+/// One that is known to lose full-size datagrams only where there is no other.
+CheckPair* PathFinder::Impl::best_other(TimePoint answered_since, TimePoint now) {
   CheckPair* best = nullptr;
   for (const auto& pair : list_.pairs()) {
     if (pair.get() == selected_ || !pair->is_valid()) continue;
     if (pair->answered_at() < answered_since) continue;
-    if (nominated_ == pair->path()) return pair.get();
-    if (best == nullptr || goes_before(*pair, *best)) best = pair.get();
+    if (best != nullptr && pair->is_narrow(now) != best->is_narrow(now)) {
+      if (best->is_narrow(now)) best = pair.get();
+      continue;
+    }
+    if (best != nullptr && nominated_ == best->path()) continue;
+    if (best == nullptr || nominated_ == pair->path() || goes_before(*pair, *best))
+      best = pair.get();
   }
   return best;
 }
@@ -190,14 +197,27 @@ void PathFinder::Impl::watch_selected(TimePoint now) {
 bool PathFinder::Impl::is_overtaken(TimePoint now) {
   const Duration fair = std::max(kOvertakenAfter, 2 * selected_rtt().value_or(Duration::zero()));
   return selected_->steps() >= kOvertakenSteps && now >= *suspect_since_ + fair &&
-         best_other(*suspect_since_) != nullptr;
+         best_other(*suspect_since_, now) != nullptr;
 }
 
 void PathFinder::Impl::lose_selected(TimePoint now) {
   log_.debug(now, "path.lost remote={}", selected_->path().remote.text());
-  CheckPair* next = best_other(suspect_since_.value_or(now));
+  CheckPair* next = best_other(suspect_since_.value_or(now), now);
   selected_->set_invalid();
   select(next, now);
+}
+
+/// Small checks are answered and full-size ones are not: another path is better, whatever it is.
+void PathFinder::Impl::watch_width(TimePoint now) {
+  if (selected_ == nullptr || !selected_->mtu.is_too_narrow() || selected_->is_narrow(now)) return;
+  selected_->narrow_until = now + MtuSearch::kRaiseAfter;
+  timeline_.add({.at = now,
+                 .event = TimelineEvent::kBlackHole,
+                 .method = selected_->method,
+                 .reason = ReasonCode::kBlackHole,
+                 .address = selected_->path().remote});
+  CheckPair* next = best_other(now - kMeasuredWithin, now);
+  if (next != nullptr && !next->is_narrow(now)) select(next, now);
 }
 
 void PathFinder::Impl::watch_others(TimePoint now) {

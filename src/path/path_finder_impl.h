@@ -84,7 +84,7 @@ class PathFinder::Impl {
   void on_nomination(CheckPair& pair, std::uint64_t number, TimePoint now);
   void select(CheckPair* pair, TimePoint now);
   void consider_better(TimePoint now);
-  CheckPair* best_other(TimePoint answered_since);
+  CheckPair* best_other(TimePoint answered_since, TimePoint now);
   void schedule_settled(TimePoint now);
   Duration patience() const;
   Duration lost_after() const;
@@ -93,6 +93,7 @@ class PathFinder::Impl {
   void watch_selected(TimePoint now);
   bool is_overtaken(TimePoint now);
   void lose_selected(TimePoint now);
+  void watch_width(TimePoint now);
   void watch_others(TimePoint now);
   void note_challenger(const CheckPair& pair, TimePoint now);
   void watch_challenger(TimePoint now);

@@ -9,10 +9,11 @@ using namespace std::chrono_literals;
 
 struct Measured {
   Measured(const char* remote, Duration rtt, int samples = 5,
-           CandidateType type = CandidateType::kHost)
-      : candidate{.candidate = {type, *Address::parse(remote), SocketId{}},
+           CandidateType type = CandidateType::kHost, Transport transport = Transport::kUdp)
+      : candidate{.candidate = {type, *Address::parse(remote), SocketId{}, transport},
                   .added_at = TimePoint{}},
         pair({SocketId{1}, candidate.candidate.address}, candidate, 100ms, TimePoint{}) {
+    pair.local.transport = transport;
     nat::TransactionId id;
     for (int i = 0; i < samples; ++i) {
       pair.on_sent(id, /*is_nomination=*/false, TimePoint{});
@@ -31,6 +32,31 @@ TEST(Preference, ShorterMustBeClearlyShorter) {
   EXPECT_FALSE(wins({"198.51.100.2:1", 46ms}, base)) << "10 %";
   EXPECT_FALSE(wins({"198.51.100.2:1", 2ms}, {"198.51.100.1:1", 4ms})) << "3 ms";
   EXPECT_FALSE(wins({"198.51.100.2:1", 10ms, /*samples=*/1}, base)) << "one sample proves nothing";
+}
+
+Measured over_tcp(const char* remote, Duration rtt, int samples = 5) {
+  return {remote, rtt, samples, CandidateType::kHost, Transport::kTcp};
+}
+
+TEST(Preference, UdpGoesBeforeTcpUnlessItIsClearlyBad) {
+  const Measured udp("198.51.100.1:1", 150ms);
+  EXPECT_TRUE(wins(udp, over_tcp("198.51.100.1:1", 50ms)));
+  EXPECT_TRUE(wins({"198.51.100.1:1", 150ms, /*samples=*/1}, over_tcp("192.168.1.9:1", 50ms)));
+  EXPECT_FALSE(wins(over_tcp("192.168.1.9:1", 1ms), udp)) << "a LAN's TCP neither";
+  EXPECT_TRUE(wins(over_tcp("198.51.100.1:1", 50ms), {"198.51.100.1:1", 500ms}));
+  EXPECT_FALSE(wins(over_tcp("198.51.100.1:1", 50ms, /*samples=*/2), {"198.51.100.1:1", 500ms}));
+  EXPECT_TRUE(wins(over_tcp("198.51.100.1:1", 500ms),
+                   {"198.51.100.3:1", 10ms, 5, CandidateType::kRelayed}));
+}
+
+TEST(Preference, UdpAndTcpNeverBothWin) {
+  for (int udp_ms = 1; udp_ms < 2'000; udp_ms += 7) {
+    for (int tcp_ms = 1; tcp_ms < 500; tcp_ms += 11) {
+      const Measured udp("198.51.100.1:1", udp_ms * 1ms);
+      const Measured tcp = over_tcp("198.51.100.1:1", tcp_ms * 1ms);
+      ASSERT_FALSE(wins(udp, tcp) && wins(tcp, udp)) << udp_ms << " " << tcp_ms;
+    }
+  }
 }
 
 TEST(Preference, LanThenIpv6ThenIpv4ThenRelay) {

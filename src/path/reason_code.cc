@@ -24,6 +24,7 @@ constexpr std::array<Words, kReasonCodes> kWords{{
     {"spray-missed", "one NAT chooses random ports, and none of those asked was the right one"},
     {"budget-exhausted", "a search for the port would have cost a router too many entries"},
     {"methods-disabled", "what could work is switched off by an option"},
+    {"black-hole", "small datagrams pass, full-size ones do not, and there is no other path"},
     {"waiting-for-retry", "the last attempt failed, and the next one has its time"},
 }};
 

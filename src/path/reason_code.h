@@ -20,9 +20,10 @@ enum class ReasonCode : std::uint8_t {
   kSprayMissed,      ///< One NAT chooses random ports, and none of those asked was hit.
   kBudgetExhausted,  ///< Such a search would have cost a router more entries than is fair.
   kMethodsDisabled,  ///< What could work is switched off by an option, here or there.
+  kBlackHole,        ///< Small datagrams pass and full-size ones do not; there is no other path.
   kWaitingForRetry,  ///< The last attempt failed, and the next has its time.
 };
-inline constexpr int kReasonCodes = 14;
+inline constexpr int kReasonCodes = 15;
 
 std::string_view reason_text(ReasonCode reason);  ///< For people.
 std::string_view reason_name(ReasonCode reason);  ///< For machines, never changed: "no-answer".

@@ -24,7 +24,7 @@ void Timeline::add(const TimelineEntry& entry) {
     ++std::find_if(entries_.rbegin(), entries_.rend(), is_candidate)->count;
     return;
   }
-  if (entries_.size() == kEntriesMax) entries_.pop_front();
+  if (entries_.size() == kEntriesMax) entries_.erase(entries_.begin());
   entries_.push_back(entry);
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -45,10 +44,10 @@ class Timeline {
   static constexpr std::size_t kCandidatesMax = 12;
 
   void add(const TimelineEntry& entry);
-  std::vector<TimelineEntry> entries() const { return {entries_.begin(), entries_.end()}; }
+  const std::vector<TimelineEntry>& entries() const { return entries_; }
 
  private:
-  std::deque<TimelineEntry> entries_;
+  std::vector<TimelineEntry> entries_;  // Oldest first.
 };
 
 }  // namespace openp2p::path
