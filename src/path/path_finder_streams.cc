@@ -20,8 +20,9 @@ constexpr Duration kSpareFor = 10s;
 void PathFinder::Impl::add_connection(const Path& path, const Address& local, TimePoint now) {
   if (list_.find(path) != nullptr) return;
   const Method method = streams_.on_connected(path, now);
-  CheckPair* pair = list_.add_connection(path, local, now);
-  if (pair == nullptr) {  // No room among better ones.
+  // With the peer's private address equal to ours we connect to our own listener.
+  CheckPair* pair = path.remote == local ? nullptr : list_.add_connection(path, local, now);
+  if (pair == nullptr) {
     streams_.on_closed(path.socket);
     if (config_.sockets != nullptr) config_.sockets->close(path.socket);
     return;

@@ -128,8 +128,10 @@ void StreamOpener::on_timeout(TimePoint now) {
 void StreamOpener::step(TimePoint now) {
   is_resting_ = false;
   close_pending();
-  const bool is_proving =
-      std::ranges::any_of(up_, [&](const Up& up) { return now < up.since + kProofPatience; });
+  // On a private address it may be somebody else who listens there: that must not cost the moment.
+  const bool is_proving = std::ranges::any_of(up_, [&](const Up& up) {
+    return now < up.since + kProofPatience && !up.path.remote.ip.is_private();
+  });
   if (!is_proving) {
     connect_predicted(now);  // First, while the ports are still those that the peer foresees.
     connect_targets(now);
@@ -157,8 +159,10 @@ void StreamOpener::connect_targets(TimePoint now) {
 void StreamOpener::connect_predicted(TimePoint now) {
   if (!prediction_) return;
   for (unsigned i = 0; i < kPredictedPerStep; ++i) {
-    // Alone, the peer moves on by about one port a step; guessing both, by as many as are asked.
-    const unsigned index = is_prediction_mutual_ ? predicted_ : static_cast<unsigned>(step_) + i;
+    // The peer's mapping for our address was made by its first SYN. Half of the ports are always
+    // those; the rest moves on, for NATs that map anew each time.
+    const unsigned moved = i < kPredictedPerStep / 2 ? i : i + static_cast<unsigned>(step_);
+    const unsigned index = is_prediction_mutual_ ? predicted_ : moved;
     if (!connect({predicted_ip_, prediction_->at(index)}, Method::kTcpSimultaneous, now)) return;
     ++predicted_;
   }

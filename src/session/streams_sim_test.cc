@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "path/stream_opener.h"
 #include "session/test_party.h"
 #include "session/test_sim_streams.h"
 
@@ -14,9 +15,11 @@ constexpr std::uint16_t kPort = 27183;
 
 /// Two homes whose UDP is cut, so that TCP is all they have.
 struct TwoTcpHomes {
-  TwoTcpHomes(std::uint64_t seed, sim::NatKind kind_a, sim::NatKind kind_b,
+  TwoTcpHomes(std::uint64_t seed, sim::NatKind nat_a, sim::NatKind nat_b,
               const sim::LinkOptions& link)
-      : world(seed),
+      : kind_a(nat_a),
+        kind_b(nat_b),
+        world(seed),
         internet(world),
         home_a(internet, kind_a, {.link = link}),
         home_b(internet, kind_b, {.link = link}),
@@ -43,9 +46,29 @@ struct TwoTcpHomes {
     return seen;
   }
 
+  /// Two mappings tell how the NAT chooses ports; what else uses it meanwhile is not known.
+  path::SideProfile profile_of(sim::NatKind kind, const Address& reflexive) {
+    path::SideProfile profile;
+    nat::NatProfile& tcp = profile.tcp;
+    tcp.external = reflexive.ip;
+    tcp.last_port = reflexive.port;
+    tcp.mapping = nat::Dependence::kEndpointIndependent;
+    tcp.filtering = nat::Dependence::kAddressAndPortDependent;
+    if (kind == sim::NatKind::kSymmetricSequential) {
+      tcp.mapping = nat::Dependence::kAddressAndPortDependent;
+      tcp.allocation = nat::PortAllocation::kSequential;
+      tcp.step = 1;
+    }
+    profile.udp.is_blocked = true;
+    profile.udp.external = reflexive.ip;
+    return profile;
+  }
+
   void meet(Duration error) {
     const Address seen_a = reflexive(home_a.host());
     const Address seen_b = reflexive(home_b.host());
+    const path::SideProfile profile_a = profile_of(kind_a, seen_a);
+    const path::SideProfile profile_b = profile_of(kind_b, seen_b);
     Meeting meeting;
     meeting.local_tag = path::FinderTag(11);
     meeting.remote_tag = path::FinderTag(22);
@@ -58,12 +81,14 @@ struct TwoTcpHomes {
     meeting.role = path::IceRole::kControlled;
     b.session = &b.endpoint().meet(meeting, b, world.now());
     met_at = world.now();
-    name(a, home_b.host(), seen_b, {});
-    name(b, home_a.host(), seen_a, error);
+    const TimePoint go_at = met_at + 200ms;
+    a.session->paths()->set_profiles(profile_a, profile_b, 0, go_at, met_at);
+    b.session->paths()->set_profiles(profile_b, profile_a, 0, go_at + error, met_at);
+    name(a, home_b.host(), seen_b);
+    name(b, home_a.host(), seen_a);
   }
-  void name(TestParty& party, sim::Host& other, const Address& reflexive, Duration error) {
+  void name(TestParty& party, sim::Host& other, const Address& reflexive) {
     path::PathFinder& finder = *party.session->paths();
-    finder.set_profiles({}, {}, 0, met_at + 200ms + error, world.now());
     const Address host{*other.address(sim::Family::kV4), kPort};
     using path::CandidateType;
     finder.add_remote({CandidateType::kHost, host, SocketId(), path::Transport::kTcp}, met_at);
@@ -76,6 +101,7 @@ struct TwoTcpHomes {
     return world.run_until(done, world.now() + patience);
   }
 
+  const sim::NatKind kind_a, kind_b;
   sim::World world;
   sim::Internet internet;
   sim::Home home_a, home_b;
@@ -130,6 +156,24 @@ TEST(StreamsSim, SlowLossyLinesMeetOverTcp) {
     net.a.send(100'000);
     ASSERT_TRUE(net.run_until([&] { return net.b.has_end; }, 60s));
     EXPECT_EQ(net.b.received, net.a.sent());
+  }
+}
+
+TEST(StreamsSim, PortsOfANatThatCountsThemAreForeseen) {
+  using sim::NatKind;
+  std::uint64_t seed = 700;
+  for (const auto& [kind_a, kind_b] :
+       {std::pair{NatKind::kSymmetricSequential, NatKind::kPortRestricted},
+        std::pair{NatKind::kPortRestricted, NatKind::kSymmetricSequential},
+        std::pair{NatKind::kSymmetricSequential, NatKind::kSymmetricSequential}}) {
+    int up = 0;
+    for (int run = 0; run < 20; ++run) {
+      TwoTcpHomes net(++seed, kind_a, kind_b, {.delay = 10ms});
+      net.meet((run % 5 - 2) * 5ms);
+      up += net.run_until([&] { return net.a.is_up && net.b.is_up; }, 8s);
+      EXPECT_LE(net.streams_a.connects, path::StreamOpener::kConnectsBurst + 10U);
+    }
+    EXPECT_GE(up, 19) << sim::nat_kind_text(kind_a) << " x " << sim::nat_kind_text(kind_b);
   }
 }
 
