@@ -12,6 +12,7 @@
 #include "net/clock.h"
 #include "net/interfaces.h"
 #include "net/readiness.h"
+#include "net/suspend_watch.h"
 #include "net/timer.h"
 
 namespace openp2p::net {
@@ -66,7 +67,8 @@ class NetlinkWatch final : public InterfaceWatch {
         on_change_(std::move(on_change)),
         known_(list_interface_addresses()),
         gathered_(io, [this](TimePoint now) { tell(now); }),
-        readiness_(io, socket_.number(), {[this] { on_readable(); }, {}, {}}) {
+        readiness_(io, socket_.number(), {[this] { on_readable(); }, {}, {}}),
+        suspend_watch_(make_suspend_watch(io, [this] { note(News::kCertain); })) {
     readiness_.want_read(true);
   }
 
@@ -116,6 +118,7 @@ class NetlinkWatch final : public InterfaceWatch {
   bool is_gathering_ = false;
   Timer gathered_;
   Readiness readiness_;
+  std::unique_ptr<SuspendWatch> suspend_watch_;
 };
 
 }  // namespace

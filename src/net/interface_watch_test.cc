@@ -1,7 +1,10 @@
 #include "net/interfaces.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <net/if.h>
+#include <net/route.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -11,6 +14,8 @@
 #include <functional>
 
 #include "base/descriptor.h"
+#include "net/clock.h"
+#include "net/suspend_watch.h"
 #include "net/test_loop.h"
 
 namespace openp2p::net {
@@ -61,6 +66,70 @@ int change_and_watch(const MakeWatch& make) {
     return 3;  // One change, told once.
   if (!switch_loopback(false)) return 4;
   return run_until(io, [&] { return changes == 2; }) ? 0 : 5;
+}
+
+/// A route of this network, over loopback.
+bool change_route(unsigned long request, const char* to, const char* mask) {
+  const Descriptor socket(::socket(AF_INET, SOCK_DGRAM, 0));
+  const auto fill = [](sockaddr& out, const char* text) {
+    auto& address = reinterpret_cast<sockaddr_in&>(out);
+    address.sin_family = AF_INET;
+    ::inet_pton(AF_INET, text, &address.sin_addr);
+  };
+  rtentry route{};
+  fill(route.rt_dst, to);
+  fill(route.rt_genmask, mask);
+  char device[] = "lo";
+  route.rt_dev = device;
+  route.rt_flags = RTF_UP;
+  return ::ioctl(socket.number(), request, &route) == 0;
+}
+
+int change_routes_and_watch() {
+  if (!switch_loopback(true)) return kSkipped;
+  IoContext io;
+  int changes = 0;
+  const auto watch = make_interface_watch(io, [&](TimePoint) { ++changes; });
+  if (!change_route(SIOCADDRT, "10.9.0.0", "255.255.0.0")) return 1;
+  if (run_until(
+          io, [&] { return changes > 0; }, 150ms))
+    return 2;  // A route to one network says nothing about the way out.
+  if (!change_route(SIOCADDRT, "0.0.0.0", "0.0.0.0")) return 3;
+  const TimePoint before = monotonic_now();
+  if (!run_until(io, [&] { return changes == 1; })) return 4;
+  if (monotonic_now() - before > 1s) return 5;
+  if (!change_route(SIOCDELRT, "0.0.0.0", "0.0.0.0")) return 6;
+  return run_until(io, [&] { return changes == 2; }) ? 0 : 7;
+}
+
+TEST(InterfaceWatch, TellsAChangedDefaultRouteOnly) {
+  const int result = in_own_network(change_routes_and_watch);
+
+  if (result == kSkipped) GTEST_SKIP() << "no network namespaces here";
+  EXPECT_EQ(result, 0);
+}
+
+TEST(SuspendGauge, TellsEachSleepOnce) {
+  SuspendGauge gauge(5s);
+
+  EXPECT_FALSE(gauge.has_slept(5s));
+  EXPECT_FALSE(gauge.has_slept(5s + 20us)) << "the clock was set for another reason";
+  EXPECT_TRUE(gauge.has_slept(65s));
+  EXPECT_FALSE(gauge.has_slept(65s));
+  EXPECT_TRUE(gauge.has_slept(66s));
+}
+
+TEST(SuspendGauge, TheClocksAgreeWhileAwake) {
+  SuspendGauge gauge(suspended_so_far());
+  for (int i = 0; i < 1'000; ++i) EXPECT_FALSE(gauge.has_slept(suspended_so_far()));
+}
+
+TEST(SuspendWatch, CausesNoWakeupWhileAwake) {
+  IoContext io;
+  const auto watch = make_suspend_watch(io, [] { FAIL(); });
+  ASSERT_TRUE(watch);
+
+  EXPECT_EQ(io.run_one_for(50ms), 0u);
 }
 
 TEST(InterfaceWatch, TellsAChangeOnce) {

@@ -94,7 +94,10 @@ void StreamTable::retire(SocketId socket) {
 }
 
 FramedStream::Config StreamTable::config_of(Entry& entry) const {
-  return {.io = config_.io, .buffers = config_.buffers, .handler = entry};
+  return {.io = config_.io,
+          .buffers = config_.buffers,
+          .handler = entry,
+          .datagram_bytes_max = kDatagramBytesMax};
 }
 
 }  // namespace openp2p::net

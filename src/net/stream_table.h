@@ -37,6 +37,10 @@ class StreamTableHandler {
 /// Threading: the loop's thread. Never calls back from inside a call.
 class StreamTable {
  public:
+  /// Nothing that travels here is longer: neither STUN (nat::kStunBytesMax) nor QUIC on links of
+  /// 1,500 bytes. Who sends more speaks another protocol, and is closed.
+  static constexpr std::size_t kDatagramBytesMax = 2'048;
+
   struct Config {
     IoContext& io;
     UdpBuffers& buffers;

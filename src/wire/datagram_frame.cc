@@ -103,6 +103,7 @@ Result<std::optional<DatagramTrain>> DatagramDeframer::take_whole(MutableByteVie
 
 // Takes from `data` until `size` bytes are held. False: there were not as many.
 bool DatagramDeframer::fill(MutableByteView& data, std::size_t size) {
+  if (held_.capacity() == 0 && !data.empty()) held_.reserve(kKeptBytesMax);
   if (held_.size() < size) {
     const std::size_t taken = std::min(size - held_.size(), data.size());
     held_.insert(held_.end(), data.begin(), data.begin() + static_cast<std::ptrdiff_t>(taken));

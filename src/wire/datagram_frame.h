@@ -31,8 +31,8 @@ std::size_t write_datagram_frames(DatagramTrain& train, MutableByteView out);
 /// Cuts a stream of bytes, which comes in pieces of any size, into datagrams.
 ///
 /// Copies: a datagram that came whole is moved at most, by a few bytes within the caller's buffer,
-/// so that those of equal length make a train; only one that came in pieces is copied. Holds memory
-/// for bytes that came, never for a claimed length, and between datagrams at most kKeptBytesMax.
+/// so that those of equal length make a train; only one that came in pieces is copied. For those it
+/// holds kKeptBytesMax from the first on, and more for bytes that came, never for a claimed length.
 /// No allocation where datagrams are shorter than that. Threading: one owner.
 class DatagramDeframer {
  public:
