@@ -135,9 +135,10 @@ std::size_t PathFinder::Impl::poll_datagram(CheckTarget& to, MutableByteView out
   if (!pace_.has_token(now)) return poll_spray(to, out, now);
   CheckPair* pair = next_due(now);
   if (pair == nullptr) {
-    const std::size_t size = poll_probe(to.path, out, now);
-    return size == 0 ? poll_spray(to, out, now) : size;
+    if (const std::size_t size = poll_probe(to.path, out, now)) return size;
+    if (watch_width(now)) pair = next_due(now);  // The next path wants a check.
   }
+  if (pair == nullptr) return poll_spray(to, out, now);
   pace_.take(now);
   pair->remote().checks.take(now);
   to.path = pair->path();
@@ -215,10 +216,7 @@ std::size_t PathFinder::Impl::poll_probe(Path& to, MutableByteView out, TimePoin
   if (selected_ == nullptr) return 0;
   const Duration rtt = selected_->rtt().value_or(Duration::zero());
   const std::size_t bytes = selected_->mtu.poll_probe(now, rtt);
-  if (bytes == 0) {
-    watch_width(now);
-    return 0;
-  }
+  if (bytes == 0) return 0;
   nat::StunMessage message = make_check(selected_->path(), is_controlling());
   const std::size_t plain_bytes = nat::encode_stun(message, config_.check_key, out);
   CHECK(plain_bytes > 0 && plain_bytes + kAttributeHeaderBytes < bytes);

@@ -208,8 +208,10 @@ void PathFinder::Impl::lose_selected(TimePoint now) {
 }
 
 /// Small checks are answered and full-size ones are not: another path is better, whatever it is.
-void PathFinder::Impl::watch_width(TimePoint now) {
-  if (selected_ == nullptr || !selected_->mtu.is_too_narrow() || selected_->is_narrow(now)) return;
+/// True if one was selected.
+bool PathFinder::Impl::watch_width(TimePoint now) {
+  if (selected_ == nullptr || !selected_->mtu.is_too_narrow()) return false;
+  if (selected_->is_narrow(now)) return false;
   selected_->narrow_until = now + MtuSearch::kRaiseAfter;
   timeline_.add({.at = now,
                  .event = TimelineEvent::kBlackHole,
@@ -217,7 +219,9 @@ void PathFinder::Impl::watch_width(TimePoint now) {
                  .reason = ReasonCode::kBlackHole,
                  .address = selected_->path().remote});
   CheckPair* next = best_other(now - kMeasuredWithin, now);
-  if (next != nullptr && !next->is_narrow(now)) select(next, now);
+  if (next == nullptr || next->is_narrow(now)) return false;
+  select(next, now);
+  return true;
 }
 
 void PathFinder::Impl::watch_others(TimePoint now) {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "path/test_world.h"
@@ -349,6 +350,44 @@ TEST(PathFinderChoice, StalledDataMakesItTryTheSizeSoon) {
   world.settle(0);
 
   EXPECT_TRUE(world.run_until([&] { return world.finder(0).datagram_bytes() < 1400; }, 2500ms));
+}
+
+TEST(PathFinderChoice, StepsAroundAPathThatLosesFullSizeDatagrams) {
+  for (const bool is_from_the_start : {true, false}) {
+    DualStack stack(20);
+    if (!is_from_the_start) {
+      stack.world.run_for(10s);
+      ASSERT_TRUE(stack.world.finder(0).selected()->remote.ip.is_v6());
+    }
+
+    stack.world.drop = [](const Flight& flight) {
+      return flight.to.ip.is_v6() && flight.bytes.size() > 1'000;
+    };
+
+    const auto is_around = [&] {
+      return stack.world.both_selected() && stack.world.finder(0).selected()->remote.ip.is_v4() &&
+             stack.world.finder(1).selected()->remote.ip.is_v4();
+    };
+    EXPECT_TRUE(stack.world.run_until(is_around, 20s)) << is_from_the_start;
+    stack.world.run_for(5min);
+    EXPECT_TRUE(is_around()) << "it does not go back";
+    EXPECT_LE(stack.world.finder(0).counters().switches, 3u);
+    EXPECT_EQ(stack.world.finder(0).reason(), ReasonCode::kNone);
+    const auto told = stack.world.finder(0).timeline();
+    EXPECT_TRUE(std::ranges::count(told, TimelineEvent::kBlackHole, &TimelineEntry::event) > 0);
+  }
+}
+
+TEST(PathFinderChoice, KeepsANarrowPathWhereThereIsNoOther) {
+  World world(21);
+  world.datagram_bytes_max = 1'000;
+  world.add_socket(0, address("198.51.100.1:1"), nullptr);
+  world.add_socket(1, address("198.51.100.2:2"), nullptr);
+  world.gather_and_tell();
+  world.run_for(10s);
+
+  EXPECT_TRUE(world.both_selected());
+  EXPECT_EQ(world.finder(0).reason(), ReasonCode::kBlackHole);
 }
 
 TEST(PathFinderChoice, IsQuietWhenIdle) {

@@ -93,7 +93,7 @@ class PathFinder::Impl {
   void watch_selected(TimePoint now);
   bool is_overtaken(TimePoint now);
   void lose_selected(TimePoint now);
-  void watch_width(TimePoint now);
+  bool watch_width(TimePoint now);
   void watch_others(TimePoint now);
   void note_challenger(const CheckPair& pair, TimePoint now);
   void watch_challenger(TimePoint now);

@@ -22,7 +22,7 @@ constexpr unsigned kSequentialSockets = 4;
 constexpr unsigned kSequentialPorts = 40;
 constexpr unsigned kSequentialPortsMax = 320;
 /// Both count: each port asked is an entry, and half as many drifts are covered.
-constexpr unsigned kBothPorts = 240;
+constexpr unsigned kBothPorts = 320;
 constexpr unsigned kBothPortsMax = 900;
 constexpr unsigned kMendingPasses = 2;
 
