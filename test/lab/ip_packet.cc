@@ -68,6 +68,15 @@ PacketFields read_icmp(ByteView payload, PacketFields fields) {
   return fields;
 }
 
+sim::TcpHeader read_flags(std::uint8_t flags) {  // RFC 9293 section 3.1.
+  sim::TcpHeader header;
+  header.is_fin = (flags & 0x01) != 0;
+  header.is_syn = (flags & 0x02) != 0;
+  header.is_rst = (flags & 0x04) != 0;
+  header.is_ack = (flags & 0x10) != 0;
+  return header;
+}
+
 PacketFields read_ports(ByteView payload, PacketFields fields, std::uint8_t protocol,
                         bool is_quoted) {
   fields.payload = protocol == kTcp ? Payload::kTcp : Payload::kUdp;
@@ -79,6 +88,7 @@ PacketFields read_ports(ByteView payload, PacketFields fields, std::uint8_t prot
       (word_at(payload, 4) < kUdpHeaderBytes || word_at(payload, 4) > payload.size())) {
     return fault(PacketFault::kMalformed);
   }
+  if (protocol == kTcp && !is_quoted) fields.tcp = read_flags(byte_at(payload, 13));
   fields.from.port = word_at(payload, 0);
   fields.to.port = word_at(payload, 2);
   return fields;

@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 #include "base/bytes.h"
+#include "sim/packet.h"
 #include "test/lab/checksum.h"
 
 /// Real IPv4 and IPv6 packets, as a TUN device carries them: what a NAT reads in them and writes.
@@ -34,6 +35,7 @@ struct PacketFields {
   std::size_t header_bytes = 0;  ///< The IP header: the payload begins here.
   std::size_t bytes = 0;         ///< The whole packet; what follows it is no part of it.
   std::uint8_t hop_limit = 0;
+  sim::TcpHeader tcp;  ///< Of a whole TCP packet: its flags alone.
 };
 
 /// Reads a packet in which nothing may be missing. `fields.fault` says what is wrong with it; then

@@ -77,6 +77,9 @@ sim::RouterOptions router_of(const std::string& name) {
     if (name != sim::nat_kind_text(kind)) continue;
     options.v4 = sim::nat_options(kind);
     if (kind == sim::NatKind::kUdpBlocked) options.udp = sim::UdpPolicy::kDrop;
+    if (kind == sim::NatKind::kSymmetricPreserving) {
+      options.tcp_timeouts = sim::kNetfilterTcpTimeouts;
+    }
     if (kind != sim::NatKind::kNone) options.v6 = sim::ipv6_firewall_options();
   }
   return options;

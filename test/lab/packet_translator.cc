@@ -87,11 +87,30 @@ std::string_view packet_drop_text(PacketDrop drop) {
   return "unknown";
 }
 
-PacketTranslator::Tables::Tables(const sim::NatOptions& options, const TranslatorOptions& all,
-                                 Random& random)
+PacketTranslator::Tables::Tables(const sim::NatOptions& options, const sim::NatOptions& tcp_options,
+                                 const TranslatorOptions& all, Random& random)
     : udp(options, all.external_addresses, random.fork()),
-      tcp(with_timeout(options, all.tcp_timeout), all.external_addresses, random.fork()),
-      echo(echo_options(options, all.echo_timeout), all.external_addresses, random.fork()) {}
+      tcp(with_timeout(tcp_options, all.router.tcp_timeouts.transitory), all.external_addresses,
+          random.fork()),
+      echo(echo_options(options, all.echo_timeout), all.external_addresses, random.fork()),
+      tcp_flows(tcp, all.router.tcp_timeouts) {}
+
+sim::NatVerdict PacketTranslator::Tables::judge(const PacketFields& fields, Side from,
+                                                TimePoint now) {
+  const bool is_from_inside = from == Side::kInside;
+  if (fields.payload == Payload::kTcp) {
+    return is_from_inside ? tcp_flows.outbound(fields.from, fields.to, fields.tcp, now)
+                          : tcp_flows.inbound(fields.from, fields.to, fields.tcp, now);
+  }
+  sim::NatTable& table = of(protocol_of(fields.payload));
+  return is_from_inside ? table.outbound(fields.from, fields.to, now)
+                        : table.inbound(fields.from, fields.to, now);
+}
+
+void PacketTranslator::Tables::reset(const std::vector<IpAddress>& external) {
+  for (sim::NatTable* table : {&udp, &tcp, &echo}) table->reset(external);
+  tcp_flows.reset();
+}
 
 sim::NatTable& PacketTranslator::Tables::of(Protocol protocol) {
   switch (protocol) {
@@ -109,19 +128,17 @@ PacketTranslator::PacketTranslator(const TranslatorOptions& options, Random rand
     : options_(options) {
   const auto is_v4 = [](const IpAddress& ip) { return ip.is_v4(); };
   CHECK(std::ranges::all_of(options.external_addresses, is_v4));
-  if (options.router.v4) v4_.emplace(*options.router.v4, options_, random);
+  const auto& v4 = options.router.v4;
+  if (v4) v4_.emplace(*v4, options.router.tcp_v4.value_or(*v4), options_, random);
   if (options.router.v6) {
     CHECK(options.router.v6->is_firewall);  // Nobody translates IPv6 as NATs do.
-    v6_.emplace(*options.router.v6, options_, random);
+    v6_.emplace(*options.router.v6, *options.router.v6, options_, random);
   }
 }
 
 void PacketTranslator::reset() {
   for (auto* tables : {&v4_, &v6_}) {
-    if (!*tables) continue;
-    for (const Protocol protocol : {Protocol::kUdp, Protocol::kTcp, Protocol::kEcho}) {
-      (*tables)->of(protocol).reset(options_.external_addresses);
-    }
+    if (*tables) (*tables)->reset(options_.external_addresses);
   }
 }
 
@@ -191,8 +208,7 @@ Translation PacketTranslator::translate_datagram(MutableByteView packet, const P
       !table.external_of(fields.from, fields.to, now)) {
     return dropped(PacketDrop::kUnsolicited);
   }
-  const sim::NatVerdict verdict = is_from_inside ? table.outbound(fields.from, fields.to, now)
-                                                 : table.inbound(fields.from, fields.to, now);
+  const sim::NatVerdict verdict = tables_of(fields)->judge(fields, from, now);
   switch (verdict.action) {
     case sim::NatAction::kDrop:
       return dropped(drop_of(verdict.refusal));

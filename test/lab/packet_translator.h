@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "sim/nat_table.h"
 #include "sim/router.h"
+#include "sim/tcp_nat.h"
 #include "test/lab/ip_packet.h"
 
 namespace openp2p::lab {
@@ -36,7 +37,6 @@ std::string_view packet_drop_text(PacketDrop drop);
 struct TranslatorOptions {
   sim::RouterOptions router = {};  ///< v6 may be a firewall only.
   std::vector<IpAddress> external_addresses = {};
-  Duration tcp_timeout = std::chrono::minutes(124);  ///< RFC 5382 REQ-5: 2 hours 4 minutes.
   Duration echo_timeout = std::chrono::seconds(60);  ///< RFC 5508 REQ-1.
   bool counts_as_hop = true;  ///< False: its router counts already, and answers at the end.
 };
@@ -50,7 +50,8 @@ struct Translation {
 };
 
 /// Applies a simulated NAT's decisions to real packets in place: UDP, TCP and ICMP echo each have a
-/// sim::NatTable of their own; ICMP errors follow the packet they quote (RFC 5508 section 4).
+/// sim::NatTable of their own, TCP sim::TcpNat's tracking too; ICMP errors follow the packet they
+/// quote (RFC 5508 section 4).
 ///
 /// Pure: bytes in, bytes out; takes any bytes. Time must not run backwards. One owner.
 class PacketTranslator {
@@ -80,9 +81,13 @@ class PacketTranslator {
  private:
   enum class Protocol { kUdp, kTcp, kEcho };
   struct Tables {
-    Tables(const sim::NatOptions& options, const TranslatorOptions& all, Random& random);
+    Tables(const sim::NatOptions& options, const sim::NatOptions& tcp_options,
+           const TranslatorOptions& all, Random& random);
     sim::NatTable& of(Protocol protocol);
+    sim::NatVerdict judge(const PacketFields& fields, Side from, TimePoint now);
+    void reset(const std::vector<IpAddress>& external);
     sim::NatTable udp, tcp, echo;
+    sim::TcpNat tcp_flows;
   };
 
   static Protocol protocol_of(Payload payload);

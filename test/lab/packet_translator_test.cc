@@ -289,6 +289,20 @@ TEST(PacketTranslator, FiltersIpv6WithoutTranslating) {
   EXPECT_FALSE(box.enters(redirected)) << "quotes another host's packet";
 }
 
+TEST(PacketTranslator, TracksTcpConnections) {
+  Box box(sim::NatKind::kFullCone);
+  box.out(tcp_packet(kHost, kPeer, "", kAck));
+  EXPECT_EQ(box.result.dropped, PacketDrop::kUnsolicited) << "of no connection";
+
+  const Address mapped = box.out(tcp_packet(kHost, kPeer, "", kSyn)).from;
+  EXPECT_TRUE(box.enters(tcp_packet(kPeer, mapped, "", kSyn))) << "simultaneous open";
+  EXPECT_TRUE(box.enters(tcp_packet(kPeer, mapped, "", kRst)));
+  box.now += 4min + 1s;
+
+  EXPECT_EQ(box.translator.tcp_sizes(box.now).flows, 0u);
+  EXPECT_FALSE(box.enters(tcp_packet(kPeer, mapped, "", kAck)));
+}
+
 TEST(PacketTranslator, KeepsToTheLinkWhatIsForTheLink) {
   Box box(sim::NatKind::kFullCone);
 
@@ -312,14 +326,16 @@ TEST(PacketTranslator, CountsAndForgets) {
   EXPECT_EQ(box.translator.tcp_sizes(box.now).flows, 1u);
   EXPECT_EQ(box.translator.echo_sizes(box.now).flows, 1u);
 
-  box.now += 5min;  // Longer than UDP's, shorter than TCP's.
+  box.in(tcp_packet(kPeer, {kExternalIp, kHost.port}, "", kSyn | kAck));
+  box.out(tcp_packet(kHost, kPeer, "", kAck));  // Now it is established.
+  box.now += 5min;                              // Longer than UDP's, shorter than TCP's.
   EXPECT_EQ(box.translator.udp_sizes(box.now).flows, 0u);
   EXPECT_EQ(box.translator.udp_sizes(box.now).flows_peak, 2u);
   EXPECT_EQ(box.translator.tcp_sizes(box.now).flows, 1u);
 
   box.translator.reset();
   EXPECT_EQ(box.translator.tcp_sizes(box.now).flows, 0u);
-  EXPECT_FALSE(box.enters(tcp(kPeer, {kExternalIp, kHost.port})));
+  EXPECT_FALSE(box.enters(tcp_packet(kPeer, {kExternalIp, kHost.port}, "", kAck)));
 }
 
 }  // namespace

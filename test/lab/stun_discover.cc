@@ -1,16 +1,20 @@
-// The discovery client alone on a real socket: for the lab, and for a look at a network by hand.
+// The discovery clients alone on real sockets: for the lab, and for a look at a network by hand.
 //
 //   stun_discover LOCAL_ADDRESS:PORT SERVER:PORT [OTHER_PORT]
+//   stun_discover survey LOCAL_ADDRESS SERVER:PORT [OTHER_PORT]
 #include <fmt/core.h>
 
 #include <boost/asio/io_context.hpp>
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "nat/behaviour_discovery.h"
+#include "nat/mapping_survey.h"
+#include "nat/port_pattern.h"
 #include "net/clock.h"
 #include "net/timer.h"
 #include "net/udp_socket.h"
@@ -79,6 +83,92 @@ class Discovery final : public net::UdpHandler {
   net::Timer timer_;
 };
 
+/// The survey's driver, over four sockets.
+class Survey {
+ public:
+  Survey(net::IoContext& io, const IpAddress& local, const std::vector<Address>& servers)
+      : timer_(io, [this](TimePoint now) {
+          machine_->on_timeout(now);
+          pump(now);
+        }) {
+    nat::MappingSurveyConfig config;
+    config.servers = servers;
+    config.local_addresses = {local};
+    for (std::size_t i = 0; i < kSockets; ++i) {
+      ends_.push_back(std::make_unique<End>(*this, i));
+      auto opened = net::UdpSocket::open(io, {local, 0}, buffers_, *ends_.back());
+      if (!opened) return;
+      config.ports.push_back((*opened)->local().port);
+      ends_.back()->socket = std::move(*opened);
+    }
+    machine_.emplace(config, secrets_, net::monotonic_now());
+    pump(net::monotonic_now());
+  }
+
+  bool is_started() const { return machine_.has_value(); }
+  bool is_done() const { return machine_->is_done(); }
+  const nat::SurveyReport& report() const { return machine_->report(); }
+
+ private:
+  static constexpr std::size_t kSockets = 4;
+
+  struct End final : net::UdpHandler {
+    End(Survey& survey_of, std::size_t number_of) : survey(survey_of), number(number_of) {}
+    void on_datagrams(std::span<const net::Received> batch, TimePoint now) override {
+      for_each_datagram(batch, [&](const Address& from, ByteView datagram) {
+        survey.machine_->on_datagram(number, from, datagram, now);
+      });
+      survey.pump(now);
+    }
+    void on_writable(TimePoint /*now*/) override {}
+    void on_unreachable(const Address& /*to*/, std::error_code /*error*/) override {}
+    void on_too_big(const Address& /*to*/, std::size_t /*datagram_bytes*/) override {}
+
+    Survey& survey;
+    const std::size_t number;
+    std::unique_ptr<net::UdpSocket> socket;
+  };
+
+  void pump(TimePoint now) {
+    std::array<std::byte, nat::kStunBytesMax> out;
+    Address to;
+    std::size_t number = 0;
+    while (const std::size_t size = machine_->poll_datagram(number, to, out, now)) {
+      const net::Outgoing outgoing{
+          .to = to, .source = {}, .datagrams = ByteView(out).first(size), .segment_bytes = size};
+      ends_[number]->socket->send({&outgoing, 1}, now);
+    }
+    timer_.arm(machine_->next_timeout());
+  }
+
+  SystemSecrets secrets_;
+  std::optional<nat::MappingSurvey> machine_;
+  net::UdpBuffers buffers_;
+  std::vector<std::unique_ptr<End>> ends_;
+  net::Timer timer_;
+};
+
+int survey(const IpAddress& local, const Address& server, std::uint16_t other_port) {
+  boost::asio::io_context io(1);
+  std::vector<Address> servers = {server};
+  if (other_port != 0) servers.push_back({server.ip, other_port});
+  Survey survey(io, local, servers);
+  if (!survey.is_started()) {
+    fmt::print(stderr, "{}: no sockets\n", local.text());
+    return 1;
+  }
+  while (!survey.is_done()) io.run_one();
+  const nat::SurveyReport& report = survey.report();
+  const nat::NatProfile& found = report.profile;
+  for (const std::string& line : report.evidence) fmt::print("{}\n", line);
+  fmt::print("mapping: {}\n", nat::dependence_text(found.mapping));
+  fmt::print("ports: {}\n",
+             nat::describe({found.allocation, found.last_port, found.step, found.block}));
+  fmt::print("external: {}\n", report.is_silent() ? "none" : found.external.text());
+  fmt::print("translated: {}\n", found.is_translated ? "yes" : "no");
+  return 0;
+}
+
 int discover(const Address& local, const Address& server, std::uint16_t other_port) {
   boost::asio::io_context io(1);
   Discovery discovery(io,
@@ -103,7 +193,16 @@ std::uint16_t port_of(std::string_view text) {
   return port;
 }
 
+int run_survey(const std::vector<std::string_view>& words) {
+  const auto local = IpAddress::parse(words[1]);
+  const auto server = Address::parse(words[2]);
+  if (!local || !server) return 2;
+  return survey(*local, *server, words.size() > 3 ? port_of(words[3]) : std::uint16_t{0});
+}
+
 int run(const std::vector<std::string_view>& words) {
+  const bool is_survey = words.size() >= 3 && words[0] == "survey";
+  if (is_survey) return run_survey(words);
   if (words.size() == 2 || words.size() == 3) {
     const auto local = Address::parse(words[0]);
     const auto server = Address::parse(words[1]);

@@ -75,12 +75,15 @@ inline Bytes udp_packet(const Address& from, const Address& to, std::string_view
   return ip_packet(17, from.ip, to.ip, payload, 6, hop_limit);
 }
 
-inline Bytes tcp_packet(const Address& from, const Address& to, std::string_view text = "") {
+inline constexpr std::uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kAck = 0x10;
+
+inline Bytes tcp_packet(const Address& from, const Address& to, std::string_view text = "",
+                        std::uint8_t flags = kSyn) {
   Bytes payload(20 + text.size());
   set_word(payload, 0, from.port);
   set_word(payload, 2, to.port);
   payload[12] = std::byte{0x50};
-  payload[13] = std::byte{0x02};
+  payload[13] = std::byte{flags};
   std::ranges::copy(as_bytes(text), payload.begin() + 20);
   return ip_packet(6, from.ip, to.ip, payload, 16, 64);
 }

@@ -93,6 +93,28 @@ def test_every_client_names_the_nat(lab, nat, mapping, filtering, stun_name, our
     assert seen.group(1) == plain.seen_address
 
 
+# What the quick survey says of the mapping, which filtering does not change, and of the ports: all
+# kernel kinds keep them, but for the random one.
+ENDPOINT_INDEPENDENT = "endpoint-independent"
+
+
+@pytest.mark.parametrize("nat, mapping", [line[:2] for line in NATS], ids=[line[0] for line in NATS])
+def test_survey_agrees_with_other_clients(lab, nat, mapping):
+    start_service(lab, SERVER, OTHER_SERVER)
+    mapper, ours = (Visitor(lab, nat, name) for name in ("mapper", "ours"))
+
+    mapper.start(lab_module.tool("turnutils_natdiscovery"), "-m", "-L", mapper.host.address, SERVER)
+    ours.start(stun_discover(), "survey", ours.host.address, f"{SERVER}:{PORT}", OTHER_PORT)
+
+    found = dict(line.split(": ", 1) for line in ours.output().splitlines() if ": " in line)
+    assert f"NAT with {mapping} Mapping!" in mapper.output()
+    is_independent = mapping == "Endpoint Independent"
+    assert (found["mapping"] == ENDPOINT_INDEPENDENT) == is_independent, found
+    assert found["ports"] == ("kept" if is_independent else "without a pattern"), found
+    assert found["external"] == ours.seen_address
+    assert found["translated"] == ("no" if nat in ("none", "firewall") else "yes")
+
+
 # RFC 3489 needs two addresses. With one, stun sees filters as closer than they are, which is safe;
 # but it asks CHANGED-ADDRESS at the port it used before, so that it cannot see a symmetric NAT.
 ONE_ADDRESS = [
