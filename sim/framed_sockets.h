@@ -35,8 +35,8 @@ class FramedSocketsHandler {
 class FramedSockets {
  public:
   static constexpr Duration kQueueDelayMax = std::chrono::milliseconds(100);
-  /// As many as the programs allow; further ones are refused as they come.
-  static constexpr std::size_t kConnectionsMax = 1'024;
+  /// As many as a server has sessions; further ones are refused as they come.
+  static constexpr std::size_t kConnectionsMax = 20'000;
 
   FramedSockets(Host& host, FramedSocketsHandler& handler) : host_(host), handler_(handler) {}
   ~FramedSockets();  ///< Closes all, and tells nobody.

@@ -2,9 +2,12 @@
 
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/random.h"
+#include "path/socket_source.h"
 #include "quic/packet_protection.h"
 #include "server/core.h"
 #include "server/memory_records.h"
@@ -35,6 +38,13 @@ class SimulatedCore {
                     TimePoint now) {
     core_.on_datagrams(socket, from, bytes, segment_bytes, moment(now));
   }
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
+                    TimePoint now) {
+    core_.on_connected(socket, local, remote, is_incoming, moment(now));
+  }
+  void on_disconnected(SocketId socket, std::error_code why, TimePoint now) {
+    core_.on_disconnected(socket, why, moment(now));
+  }
   void on_timeout(TimePoint now) { core_.on_timeout(moment(now)); }
   std::optional<TimePoint> next_timeout() const { return core_.next_timeout(); }
   std::optional<session::Transmit> poll_transmit(MutableByteView out, TimePoint now) {
@@ -51,14 +61,16 @@ class SimulatedCore {
 };
 
 /// A server in a simulated world: one core on one host, restarted at will. Records and key survive.
+/// Each of its UDP ports is a TCP port as well, for nodes whose UDP is blocked.
 ///
 ///     SimulatedServer server(host, seed);
 ///     const JoinToken token = server.new_token("admin", {.is_reusable = true});
 ///     node.up(token);
 ///     server.crash();  server.start();
-class SimulatedServer {
+class SimulatedServer final : public path::SocketSource {
  public:
   static constexpr std::uint16_t kPort = 27183;
+  static constexpr std::uint16_t kStunPort = 27182;  ///< On hosts with two addresses.
   static constexpr WallTime kEpoch = SimulatedCore::kEpoch;
 
   SimulatedServer(sim::Host& host, std::uint64_t seed, Log log = {})
@@ -76,6 +88,8 @@ class SimulatedServer {
     start();
   }
 
+  ~SimulatedServer() override { crash(); }
+
   void start() {
     CHECK(!core_);
     Core::Options options;
@@ -85,15 +99,21 @@ class SimulatedServer {
     options.endpoint.seed = host_.world().random().next();
     options.endpoint.log = log_;
     options.endpoint.wake = [this] { wake(); };
+    options.endpoint.sockets = this;
     options.store = &store_;
-    // The driver, which opens the socket, comes after the core: its number is known all the same.
-    options.sockets = {{.id = next_socket_, .address = address()}};
-    options.stun_servers = {address().text()};
+    options.sockets = plan_sockets();
+    for (const nat::StunSocket& socket : options.sockets) {
+      if (!socket.is_alternate_port) options.stun_servers.push_back(socket.address.text());
+    }
+    const std::vector<nat::StunSocket> sockets = options.sockets;
     options.log = log_;
     core_.emplace(std::move(options), store_);
     driver_.emplace(host_, *core_);
-    CHECK(driver_->open(kPort) == next_socket_);
-    next_socket_ = SocketId(next_socket_.value() + 1);
+    for (const nat::StunSocket& socket : sockets) {
+      CHECK(driver_->open(socket.address.port, sim::Family::kV4, socket.address.ip) == socket.id);
+      // TCP listens on all addresses at once.
+      if (!socket.is_alternate_ip) CHECK(driver_->listen_tcp(socket.address.port) != 0);
+    }
     driver_->poke();
   }
   /// As kill -9: nobody hears of it. What the store was asked and did not answer is lost.
@@ -113,6 +133,16 @@ class SimulatedServer {
   Address address() const {
     return {.ip = *host_.address(sim::Family::kV4), .port = kPort, .scope = 0};
   }
+  // path::SocketSource: a server only takes what comes.
+  std::optional<Opened> open_udp(bool) override { return std::nullopt; }
+  std::optional<SocketId> connect_tcp(const Address&, std::uint16_t, Duration) override {
+    return std::nullopt;
+  }
+  std::uint16_t listen_tcp() override { return 0; }
+  void close(SocketId socket) override {
+    if (driver_) driver_->close(socket);
+  }
+
   const NodeId& key() const { return identity_.id(); }
   Core& core() { return core_->core(); }
   MemoryRecords& records() { return records_; }
@@ -138,6 +168,27 @@ class SimulatedServer {
   }
 
  private:
+  /// Two addresses with two ports each, where the host has two: full behaviour discovery (RFC
+  /// 5780). The driver, which opens the sockets, comes after the core: the host knows what their
+  /// numbers will be.
+  std::vector<nat::StunSocket> plan_sockets() {
+    std::vector<IpAddress> ips = host_.addresses();
+    std::erase_if(ips, [](const IpAddress& ip) { return !ip.is_v4(); });
+    const bool is_full = ips.size() >= 2;
+    ips.resize(is_full ? 2 : 1);
+    std::vector<nat::StunSocket> sockets;
+    for (const IpAddress& ip : ips) {
+      for (const std::uint16_t port : {kPort, kStunPort}) {
+        if (port == kStunPort && !is_full) continue;
+        const auto opened = static_cast<std::uint32_t>(sockets.size());
+        sockets.push_back({.id = SocketId(host_.next_socket_id().value() + opened),
+                           .address = {ip, port},
+                           .is_alternate_ip = ip != ips.front(),
+                           .is_alternate_port = port == kStunPort});
+      }
+    }
+    return sockets;
+  }
   void wake() {
     host_.world().after(Duration::zero(), [this] {
       if (driver_) driver_->poke();
@@ -151,7 +202,6 @@ class SimulatedServer {
   MemoryRecords records_;
   MemoryStore store_;
   Log log_;
-  SocketId next_socket_{1};  ///< A host counts its sockets from 1; this is the only one with any.
   std::optional<SimulatedCore> core_;
   std::optional<sim::Driver<SimulatedCore>> driver_;
 };

@@ -37,6 +37,8 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     });
   }
 
+  ~SimulatedNode() override { crash(); }
+
   void join(const JoinToken& token) {
     token_ = token;
     start();
@@ -63,7 +65,9 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     driver_ = std::make_unique<sim::Driver<agent::Node>>(host_, *node_);
     for (const sim::Family family : {sim::Family::kV4, sim::Family::kV6}) {
       const SocketId socket = driver_->open(0, family);
-      node_->add_socket(socket, {sim::any_of(family), driver_->socket(socket).local().port});
+      const std::uint16_t port = driver_->socket(socket).local().port;
+      if (family == sim::Family::kV4) main_port_ = port;
+      node_->add_socket(socket, {sim::any_of(family), port});
     }
     node_->start(host_.world().now());
     driver_->poke();
@@ -125,12 +129,19 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     extra_sockets_.insert(socket);
     return Opened{socket, {sim::any_of(family), driver_->socket(socket).local().port}};
   }
-  std::optional<SocketId> connect_tcp(const Address&, std::uint16_t, Duration) override {
-    return std::nullopt;
+  std::optional<SocketId> connect_tcp(const Address& remote, std::uint16_t local_port,
+                                      Duration timeout) override {
+    if (!driver_) return std::nullopt;
+    return driver_->connect_tcp(remote, local_port, timeout);
   }
-  std::uint16_t listen_tcp() override { return 0; }
+  std::uint16_t listen_tcp() override {
+    if (!driver_) return 0;
+    const std::uint16_t port = driver_->listen_tcp(main_port_);
+    return port == 0 ? driver_->listen_tcp(0) : port;
+  }
   void close(SocketId socket) override {
-    if (extra_sockets_.erase(socket) == 1 && driver_) driver_->close(socket);
+    extra_sockets_.erase(socket);
+    if (driver_) driver_->close(socket);
   }
   std::size_t extra_sockets() const { return extra_sockets_.size(); }
 
@@ -157,6 +168,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
   bool is_joined_ = false;
   std::vector<agent::ForwardSpec> forwards_;
   std::set<SocketId> extra_sockets_;  ///< Of open_udp(): all but the node's main ones.
+  std::uint16_t main_port_ = 0;
   sim::EventId wake_;
   std::unique_ptr<agent::Node> node_;
   std::unique_ptr<sim::Driver<agent::Node>> driver_;
