@@ -11,6 +11,7 @@
 #include "cli/server_commands.h"
 #include "cli/table.h"
 #include "net/clock.h"
+#include "net/descriptor_limit.h"
 #include "net/http_server.h"
 #include "net/signals.h"
 #include "server/admin.h"
@@ -67,17 +68,18 @@ bool is_for_home_only(const std::vector<std::string>& addresses) {
   });
 }
 
-void greet(const server::DataFolder& folder, const NodeId& key,
-           const std::vector<Address>& listening, const std::vector<std::string>& addresses) {
+void greet(const server::DataFolder& folder, const NodeId& key, const server::Server& running,
+           const std::vector<std::string>& addresses) {
   std::string text = "openp2p-server " OPENP2P_VERSION "\n";
   text += "data       " + printable(folder.path().string()) + "\n";
   text += "key        " + key.text() + "\n";
-  for (const Address& address : listening) text += "listening  " + address.text() + "/udp\n";
+  for (const Address& at : running.addresses()) text += "listening  " + at.text() + "/udp\n";
+  for (const Address& at : running.tcp_addresses()) text += "listening  " + at.text() + "/tcp\n";
   for (const std::string& address : addresses) text += "address    " + address + "\n";
   if (is_for_home_only(addresses)) {
     text +=
-        "No address of this machine is public. For nodes elsewhere, forward the UDP ports to "
-        "it and start it with: openp2p-server run --public-address HOST:PORT\n";
+        "No address of this machine is public. For nodes elsewhere, forward the UDP and TCP ports "
+        "to it and start it with: openp2p-server run --public-address HOST:PORT\n";
   }
   print(text);
 }
@@ -116,6 +118,7 @@ void answer(const server::Server& running, const net::HttpRequest& request, net:
 }  // namespace
 
 int run_server(const ServerRunOptions& options) {
+  net::raise_descriptor_limit();
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);  // A full disk is an error of write(2), not the end.
   auto plan = read_plan(options);
@@ -153,7 +156,7 @@ int run_server(const ServerRunOptions& options) {
                                    .lifetime = server::kTokenLifetime,
                                    .addresses = addresses,
                                    .server = key->id()};
-  greet(**folder, key->id(), running.addresses(), addresses);
+  greet(**folder, key->id(), running, addresses);
   if (const auto problem = offer_token(database, first)) return fail(*problem);
   const auto api = net::HttpServer::listen(
       io, (*folder)->socket().string(),

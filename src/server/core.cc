@@ -84,9 +84,11 @@ Core::Core(Options options)
       log_(options.log),
       directory_(std::move(options.stun_servers)),
       stun_(options.sockets, options.stun_limit, secret_seed(*options.endpoint.secrets)),
+      streams_(options.endpoint.sockets, options.sockets),
       self_(std::make_shared<Core*>(this)) {
   options.endpoint.gatekeeper = this;
   options.endpoint.stun = this;
+  options.endpoint.sockets = streams_.source();
   options.endpoint.connection = for_control_sessions(options.endpoint.connection);
   endpoint_ = std::make_unique<session::Endpoint>(options.endpoint);
   for (const nat::StunSocket& socket : options.sockets) {
@@ -163,11 +165,30 @@ session::SessionHandler* Core::on_session(session::Session& session) {
   return &client;
 }
 
+void Core::on_connected(SocketId socket, const Address& local, const Address& remote,
+                        bool is_incoming, Moment now) {
+  now_ = now;
+  streams_.add(socket, local);
+  endpoint_->on_connected(socket, local, remote, is_incoming, now.mono);
+}
+
+void Core::on_disconnected(SocketId socket, std::error_code why, Moment now) {
+  now_ = now;
+  streams_.remove(socket);
+  endpoint_->on_disconnected(socket, why, now.mono);
+  settle();
+}
+
 void Core::on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) {
   std::array<std::byte, nat::StunService::kAnswerBytesMax> memory;
-  const auto answer = stun_.on_datagram(socket, from, datagram, memory, now);
+  const auto beside = streams_.find(socket);
+  const auto answer = stun_.on_datagram(beside.value_or(socket), from, datagram, memory, now);
   if (!answer) return;
-  endpoint_->send_datagram(answer->socket, answer->to, ByteView(memory).first(answer->size));
+  const ByteView bytes = ByteView(memory).first(answer->size);
+  if (!beside) return endpoint_->send_datagram(answer->socket, answer->to, bytes);
+  // Over a connection there is one way back: an answer from or to elsewhere (RFC 5780) has none.
+  const bool goes_back = answer->socket == *beside && answer->to == from;
+  if (goes_back) endpoint_->send_datagram(socket, from, bytes);
 }
 
 void Core::on_message(Client& client, ClientMessage message) {

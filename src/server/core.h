@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/log.h"
@@ -14,6 +15,7 @@
 #include "server/client.h"
 #include "server/directory.h"
 #include "server/store.h"
+#include "server/stream_ports.h"
 #include "session/endpoint.h"
 
 namespace openp2p::server {
@@ -68,6 +70,10 @@ class Core final : private session::Gatekeeper,
 
   void on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
                     std::size_t segment_bytes, Moment now);
+  /// Of TCP connections: as Endpoint's, which closes those that nobody uses by Options::sockets.
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
+                    Moment now);
+  void on_disconnected(SocketId socket, std::error_code why, Moment now);
   void on_timeout(Moment now);
   std::optional<TimePoint> next_timeout() const;
   std::optional<session::Transmit> poll_transmit(MutableByteView buffer, Moment now);
@@ -140,6 +146,7 @@ class Core final : private session::Gatekeeper,
   Moment now_;
   Directory directory_;
   nat::StunService stun_;
+  StreamPorts streams_;
   std::map<ConnectionId, Entry> clients_;
   std::set<std::pair<TimePoint, ConnectionId>> deadlines_;  ///< Those of the entries.
   std::map<IpAddress, std::size_t> silent_;                 ///< By prefix.

@@ -8,6 +8,7 @@
 
 #include "net/clock.h"
 #include "net/deferred.h"
+#include "net/stream_table.h"
 #include "net/timer.h"
 #include "net/udp_socket.h"
 #include "quic/packet_protection.h"
@@ -25,11 +26,15 @@ constexpr int kBurstsPerTurn = 64;
 
 Moment moment(TimePoint now) { return {.mono = now, .wall = net::wall_now()}; }
 
-std::string bind_problem(const Address& address, std::error_code error) {
-  std::string text = "cannot listen on " + address.text() + "/udp: " + error.message();
+/// With port 0 the system chooses for UDP; whether TCP has the same number free is seen then.
+constexpr int kPortTriesMax = 16;
+
+std::string bind_problem(const Address& address, std::string_view protocol, std::error_code error) {
+  std::string text =
+      "cannot listen on " + address.text() + "/" + std::string(protocol) + ": " + error.message();
   if (error == std::errc::address_in_use) {
     text +=
-        ". Another program uses this port: stop it (ss -lunp shows which), or choose another "
+        ". Another program uses this port: stop it (ss -lnptu shows which), or choose another "
         "with --listen ADDR:PORT and --stun-port PORT";
   } else if (error == std::errc::address_not_available) {
     text += ". This machine does not have the address: ip address shows those it has";
@@ -41,7 +46,7 @@ std::string bind_problem(const Address& address, std::error_code error) {
 
 }  // namespace
 
-struct Server::State {
+struct Server::State final : net::StreamTableHandler, path::SocketSource {
   class Socket final : public net::UdpHandler {
    public:
     Socket(State& state, SocketId id, bool is_wildcard) : state_(state), id_(id) {
@@ -55,12 +60,13 @@ struct Server::State {
       return {};
     }
     Address local_address() const { return socket_->local_address(); }
-    void send(const Address& to, ByteView bytes, std::size_t segment_bytes, TimePoint now) {
+    void send(const session::Transmit& transmit, ByteView bytes, TimePoint now) {
       net::Outgoing out;
-      out.to = to;
-      if (sources_) out.source = sources_->find(to);
+      out.to = transmit.to;
+      if (sources_) out.source = sources_->find(transmit.to);
       out.datagrams = bytes;
-      out.segment_bytes = segment_bytes;
+      out.segment_bytes = transmit.segment_bytes;
+      out.hop_limit = transmit.hop_limit;
       (void)socket_->send({&out, 1}, now);
     }
 
@@ -88,6 +94,7 @@ struct Server::State {
       : io(io_context),
         options(std::move(given)),
         protection(quic::make_packet_protection()),
+        streams({io_context, receive_buffers, *this, kStreamsMax}),
         flush_later(io_context, [this](TimePoint now) { flush(now, kBurstsPerTurn); }),
         timer(io_context,
               [this](TimePoint now) {
@@ -100,22 +107,42 @@ struct Server::State {
     Core::Options core_options;
     for (const ListenSocket& wanted : options.sockets) {
       const SocketId id(static_cast<std::uint32_t>(sockets.size()));
-      auto socket = std::make_unique<Socket>(*this, id, wanted.address.ip.is_unspecified());
-      if (const Status opened = socket->open(wanted.address); !opened) {
+      std::string_view protocol = "udp";
+      auto opened = open_both(wanted.address, id, protocol);
+      if (!opened) {
         const bool is_missing = opened.error() == std::errc::address_family_not_supported ||
                                 opened.error() == std::errc::address_not_available;
         if (wanted.is_optional && is_missing) continue;
-        return bind_problem(wanted.address, opened.error());
+        return bind_problem(wanted.address, protocol, opened.error());
       }
       core_options.sockets.push_back({.id = id,
-                                      .address = socket->local_address(),
+                                      .address = (*opened)->local_address(),
                                       .is_alternate_ip = wanted.is_alternate_ip,
                                       .is_alternate_port = wanted.is_alternate_port});
-      sockets.push_back(std::move(socket));
+      sockets.push_back(std::move(*opened));
     }
+    next_id = static_cast<std::uint32_t>(sockets.size());
     if (sockets.empty()) return "this machine has neither IPv4 nor IPv6";
     make_core(std::move(core_options));
     return std::nullopt;
+  }
+
+  // UDP, and TCP on the same number. `protocol`: of the failure.
+  Result<std::unique_ptr<Socket>> open_both(const Address& address, SocketId id,
+                                            std::string_view& protocol) {
+    for (int tries = 1;; ++tries) {
+      auto socket = std::make_unique<Socket>(*this, id, address.ip.is_unspecified());
+      protocol = "udp";
+      if (const Status opened = socket->open(address); !opened) return opened.error();
+      protocol = "tcp";
+      const auto listening = streams.listen(socket->local_address(), /*shares_port=*/false);
+      if (listening) {
+        tcp_addresses.push_back(*listening);
+        return socket;
+      }
+      const bool is_taken = listening.error() == std::errc::address_in_use;
+      if (address.port != 0 || !is_taken || tries == kPortTriesMax) return listening.error();
+    }
   }
 
   void make_core(Core::Options core_options) {
@@ -134,6 +161,7 @@ struct Server::State {
     endpoint.secrets = &secrets;
     std::memcpy(&endpoint.seed, seed.data(), seed.size());
     endpoint.wake = [this] { flush_later.request(); };
+    endpoint.sockets = this;
     endpoint.log = options.log;
     core_options.store = &*store;
     core_options.stun_servers = options.stun_servers;
@@ -149,17 +177,49 @@ struct Server::State {
       }
       const auto transmit = core->poll_transmit(send_buffer, moment(now));
       if (!transmit) break;
-      sockets[transmit->socket.value()]->send(
-          transmit->to, ByteView(send_buffer).first(transmit->bytes), transmit->segment_bytes, now);
+      const ByteView bytes = ByteView(send_buffer).first(transmit->bytes);
+      if (transmit->socket.value() < sockets.size()) {
+        sockets[transmit->socket.value()]->send(*transmit, bytes, now);
+      } else {
+        streams.send(transmit->socket, {bytes, transmit->segment_bytes}, now);
+      }
     }
     timer.arm(core->next_timeout());
   }
+
+  // net::StreamTableHandler
+  SocketId new_socket_id() override { return SocketId(next_id++); }
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
+                    TimePoint now) override {
+    core->on_connected(socket, local, remote, is_incoming, moment(now));
+    flush_later.request();
+  }
+  void on_disconnected(SocketId socket, std::error_code why, TimePoint now) override {
+    core->on_disconnected(socket, why, moment(now));
+    flush_later.request();
+  }
+  void on_datagrams(SocketId socket, const Address& from, const DatagramTrain& train,
+                    TimePoint now) override {
+    core->on_datagrams(socket, from, train.datagrams, train.segment_bytes, moment(now));
+    flush_later.request();
+  }
+
+  // path::SocketSource: a server opens no connections.
+  std::optional<Opened> open_udp(bool) override { return std::nullopt; }
+  std::optional<SocketId> connect_tcp(const Address&, std::uint16_t, Duration) override {
+    return std::nullopt;
+  }
+  std::uint16_t listen_tcp() override { return 0; }
+  void close(SocketId socket) override { streams.close(socket); }
 
   net::IoContext& io;
   Options options;
   SystemSecrets secrets;
   std::unique_ptr<quic::PacketProtection> protection;
   net::UdpBuffers receive_buffers;
+  net::StreamTable streams;
+  std::vector<Address> tcp_addresses;
+  std::uint32_t next_id = 0;  ///< Of TCP connections: above those of the UDP sockets.
   net::Deferred flush_later;
   net::Timer timer;
   Bytes send_buffer;
@@ -183,11 +243,14 @@ std::vector<Address> Server::addresses() const {
   return addresses;
 }
 
+std::vector<Address> Server::tcp_addresses() const { return state_->tcp_addresses; }
+
 void Server::stop() {
   const TimePoint now = net::monotonic_now();
   state_->core->stop(moment(now));
   // One burst a session, and as many again for what is left to say.
   state_->flush(now, static_cast<int>(2 * state_->core->session_count() + kBurstsPerTurn));
+  state_->streams.close_all();
 }
 
 std::vector<NodeId> Server::online() const { return state_->core->online(); }

@@ -20,9 +20,17 @@ namespace openp2p::server {
 ///
 /// Hot path, per received batch: Core's handling, then at the end of the turn one pass that polls
 /// and sends. Datagrams that the kernel has no room for are dropped, as networks do; QUIC sends
-/// again. Threading: the loop's thread.
+/// again.
+///
+/// Each UDP port is a TCP port as well, for nodes whose UDP is blocked: connections carry datagrams
+/// behind their length (RFC 4571), and are sockets like the others to all above. The endpoint says
+/// which of them may stay (session::SocketLedger). Threading: the loop's thread.
 class Server {
  public:
+  /// TCP connections at once: one for each session that there may be. Beyond, they are closed as
+  /// they come.
+  static constexpr std::size_t kStreamsMax = 20'000;
+
   struct Options {
     IdentityKey identity;
     std::unique_ptr<Records> records;
@@ -40,6 +48,7 @@ class Server {
   /// Binds the sockets. A sentence for people where that cannot be.
   std::optional<std::string> open();
   std::vector<Address> addresses() const;  ///< With the real ports. After open().
+  std::vector<Address> tcp_addresses() const;
   /// Tells every node that the server stops, at once. Idempotent.
   void stop();
 

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 
+#include "nat/stun_message.h"
+#include "net/stream_table.h"
+#include "net/tcp_listener.h"
 #include "net/test_loop.h"
 #include "net/udp_socket.h"
 #include "server/memory_records.h"
@@ -23,7 +27,16 @@ Server::Options options(std::vector<ListenSocket> sockets) {
           .log = {}};
 }
 
-/// Asks for its address (a Binding request of RFC 8489, without attributes) and counts answers.
+/// Of RFC 8489, without attributes.
+Bytes binding_request() {
+  Bytes request(20);
+  request[1] = std::byte{1};
+  const Bytes cookie = {std::byte{0x21}, std::byte{0x12}, std::byte{0xa4}, std::byte{0x42}};
+  std::ranges::copy(cookie, request.begin() + 4);
+  return request;
+}
+
+/// Asks for its address and counts answers.
 class StunClient final : public net::UdpHandler {
  public:
   explicit StunClient(net::IoContext& io) {
@@ -32,10 +45,7 @@ class StunClient final : public net::UdpHandler {
     socket_ = std::move(*opened);
   }
   void ask(const Address& server) {
-    Bytes request(20);
-    request[1] = std::byte{1};
-    const Bytes cookie = {std::byte{0x21}, std::byte{0x12}, std::byte{0xa4}, std::byte{0x42}};
-    std::ranges::copy(cookie, request.begin() + 4);
+    const Bytes request = binding_request();
     net::Outgoing out;
     out.to = server;
     out.datagrams = request;
@@ -75,6 +85,109 @@ TEST(Server, AnswersOnEverySocketFromTheAddressThatWasAsked) {
   EXPECT_EQ(client.answers[0], asked);
   EXPECT_EQ(client.answers[1], server.addresses()[1]);
   server.stop();
+}
+
+/// The same over TCP: each datagram behind its length (RFC 4571).
+class StreamStunClient final : public net::StreamTableHandler {
+ public:
+  explicit StreamStunClient(net::IoContext& io) : table_({io, buffers_, *this, 10}) {}
+
+  void connect(const Address& server) { (void)table_.connect(server, 0, std::chrono::seconds(5)); }
+  void send(ByteView datagram) {
+    table_.send(up.back(), {datagram, datagram.size()}, net::monotonic_now());
+  }
+
+  SocketId new_socket_id() override { return SocketId(next_id_++); }
+  void on_connected(SocketId socket, const Address& local, const Address&, bool,
+                    TimePoint) override {
+    up.push_back(socket);
+    locals.push_back(local);
+  }
+  void on_disconnected(SocketId, std::error_code, TimePoint) override { ++down; }
+  void on_datagrams(SocketId, const Address&, const DatagramTrain& train, TimePoint) override {
+    answers.push_back(nat::decode_stun(train.datagrams));
+  }
+
+  std::vector<SocketId> up;
+  std::vector<Address> locals;
+  std::vector<Result<nat::StunMessage>> answers;
+  int down = 0;
+
+ private:
+  std::uint32_t next_id_ = 0;
+  net::UdpBuffers buffers_;
+  net::StreamTable table_;
+};
+
+TEST(Server, AnswersStunOverTcpOnEveryPort) {
+  boost::asio::io_context io(1);
+  const Address any{IpAddress::any_v4(), 0, 0};
+  Server server(io,
+                options({{.address = any}, {.address = loopback(0), .is_alternate_port = true}}));
+  ASSERT_FALSE(server.open());
+  ASSERT_EQ(server.tcp_addresses(), server.addresses());
+  StreamStunClient client(io);
+
+  for (std::size_t i = 0; i < 2; ++i) {
+    client.connect(loopback(server.tcp_addresses()[i].port));
+    ASSERT_TRUE(net::run_until(io, [&] { return client.up.size() == i + 1; }));
+    client.send(binding_request());
+    ASSERT_TRUE(net::run_until(io, [&] { return client.answers.size() == i + 1; }));
+
+    ASSERT_TRUE(client.answers[i]);
+    EXPECT_EQ(client.answers[i]->message_class, nat::StunClass::kSuccess);
+    EXPECT_EQ(client.answers[i]->xor_mapped_address, client.locals[i]);
+  }
+  server.stop();
+  EXPECT_TRUE(net::run_until(io, [&] { return client.down == 2; }));
+}
+
+TEST(Server, AnswersOverTcpFromNoOtherPort) {
+  boost::asio::io_context io(1);
+  Server server(
+      io, options({{.address = loopback(0)}, {.address = loopback(0), .is_alternate_port = true}}));
+  ASSERT_FALSE(server.open());
+  StreamStunClient client(io);
+  client.connect(server.tcp_addresses()[0]);
+  ASSERT_TRUE(net::run_until(io, [&] { return client.up.size() == 1; }));
+  Bytes change_port = binding_request();
+  change_port[3] = std::byte{8};  // CHANGE-REQUEST (RFC 5780 section 7.2): the port.
+  const Bytes attribute = {std::byte{0}, std::byte{3}, std::byte{0}, std::byte{4},
+                           std::byte{0}, std::byte{0}, std::byte{0}, std::byte{2}};
+  change_port.insert(change_port.end(), attribute.begin(), attribute.end());
+
+  client.send(change_port);
+  client.send(binding_request());
+
+  ASSERT_TRUE(net::run_until(io, [&] { return !client.answers.empty(); }));
+  EXPECT_FALSE(net::run_until(
+      io, [&] { return client.answers.size() > 1; }, std::chrono::milliseconds(20)));
+}
+
+TEST(Server, ClosesATcpConnectionThatSendsGarbage) {
+  boost::asio::io_context io(1);
+  Server server(io, options({{.address = loopback(0)}}));
+  ASSERT_FALSE(server.open());
+  StreamStunClient client(io);
+  client.connect(server.tcp_addresses()[0]);
+  ASSERT_TRUE(net::run_until(io, [&] { return client.up.size() == 1; }));
+
+  client.send(Bytes(20'000));  // Longer than any datagram of ours.
+
+  EXPECT_TRUE(net::run_until(io, [&] { return client.down == 1; }));
+}
+
+TEST(Server, SaysWhichProtocolsPortIsInUse) {
+  boost::asio::io_context io(1);
+  const auto taken =
+      net::TcpListener::listen_bare(io, loopback(0), /*shares_port=*/false, [](Descriptor) {});
+  ASSERT_TRUE(taken);
+  Server server(io, options({{.address = (*taken)->local_address()}}));
+
+  const auto problem = server.open();
+
+  ASSERT_TRUE(problem);
+  EXPECT_NE(problem->find((*taken)->local_address().text() + "/tcp"), std::string::npos);
 }
 
 TEST(Server, SaysWhatToDoWhereAPortIsInUse) {
