@@ -126,6 +126,7 @@ class Agent final : public NodeMemory {
     node.name = state.node_name;
     node.version = OPENP2P_VERSION;
     node.platform_name = platform_name();
+    node.methods = state.methods;
     node.policy.accept_lan = state.accepts_lan;
     for (const std::string& text : state.accepts) {
       if (auto destination = forward::parse_destination(text)) {

@@ -7,6 +7,7 @@
 
 #include "agent/node_control.h"
 #include "base/log.h"
+#include "path/method.h"
 #include "wire/join_token.h"
 
 namespace openp2p::agent {
@@ -22,7 +23,8 @@ struct AgentOptions {
       accepts;                        ///< "HOST:PORT", forward::parse_destination() reads them.
   std::optional<std::uint16_t> port;  ///< UDP; 0: any.
   std::optional<unsigned> share_mbit;
-  std::vector<ForwardSpec> forwards;  ///< To be added, or to replace those of the same name.
+  std::optional<path::MethodSet> methods;  ///< To reach peers by; for diagnosis.
+  std::vector<ForwardSpec> forwards;       ///< To be added, or to replace those of the same name.
   LogLevel log_level = LogLevel::kInfo;
 };
 

@@ -18,6 +18,8 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kNetcheck = "/v1/netcheck";
+constexpr std::string_view kNetcheckLifetime = "/v1/netcheck?lifetime=1";
 constexpr std::string_view kJsonLines = "application/x-ndjson";
 constexpr unsigned kPingsMax = 1'000;  // NodeControl::ping() promises no more.
 constexpr unsigned kPingsDefault = 4;
@@ -99,13 +101,17 @@ struct LocalApi::Answer {
 void LocalApi::handle(const net::HttpRequest& request,
                       const std::shared_ptr<net::HttpReply>& reply) {
   if (request.target == "/v1/ping" && request.method == "POST") return ping(request, reply);
-  if (request.target == "/v1/netcheck" && request.method == "GET") return netcheck(reply);
+  const bool is_netcheck = request.target == kNetcheck || request.target == kNetcheckLifetime;
+  if (is_netcheck && request.method == "GET") {
+    return netcheck({.measures_lifetime = request.target == kNetcheckLifetime}, reply);
+  }
   const Answer result = answer(request);
   reply->send(result.status, kJson, result.body);
 }
 
 LocalApi::Answer LocalApi::answer(const net::HttpRequest& request) {
   constexpr std::string_view kForward = "/v1/forwards/";
+  constexpr std::string_view kPeer = "/v1/peers/";
   const bool is_get = request.method == "GET";
   const std::string& target = request.target;
   if (target == "/v1/status") {
@@ -114,6 +120,10 @@ LocalApi::Answer LocalApi::answer(const net::HttpRequest& request) {
   if (target == "/v1/peers") {
     return is_get ? Answer::done({{"peers", list(node_.peers())}}) : Answer::wrong_method();
   }
+  if (target.starts_with(kPeer)) {
+    return is_get ? answer_peer(std::string_view(target).substr(kPeer.size()))
+                  : Answer::wrong_method();
+  }
   if (target == "/v1/forwards") {
     if (is_get) return Answer::done({{"forwards", list(node_.forwards())}});
     return request.method == "POST" ? add_forward(request) : Answer::wrong_method();
@@ -121,8 +131,20 @@ LocalApi::Answer LocalApi::answer(const net::HttpRequest& request) {
   if (target.starts_with(kForward)) {
     return answer_forward(request, std::string_view(target).substr(kForward.size()));
   }
-  const bool is_known = target == "/v1/ping" || target == "/v1/netcheck";
+  const bool is_known = target == "/v1/ping" || target == kNetcheck || target == kNetcheckLifetime;
   return is_known ? Answer::wrong_method() : Answer::not_found();
+}
+
+LocalApi::Answer LocalApi::answer_peer(std::string_view encoded) {
+  const auto name = percent_decoded(encoded);
+  if (!name) return Answer::invalid("the name in the path is garbled");
+  for (const PeerStatus& peer : node_.peers()) {
+    if (peer.name == *name || peer.id.text() == *name) {
+      return Answer::done({{"peer", to_json(peer)}});
+    }
+  }
+  return Answer::failed(404, "not_found",
+                        "there is no node " + printable(*name) + " (see: openp2p peers)");
 }
 
 LocalApi::Answer LocalApi::answer_forward(const net::HttpRequest& request, std::string_view rest) {
@@ -191,8 +213,9 @@ void LocalApi::ping(const net::HttpRequest& request, const std::shared_ptr<net::
   if (const auto error = node_.ping(*peer, wanted, on_reply)) refuse(Answer::failed(*error));
 }
 
-void LocalApi::netcheck(const std::shared_ptr<net::HttpReply>& reply) {
-  node_.netcheck([reply](const NetcheckReport& report) {
+void LocalApi::netcheck(const NetcheckOptions& options,
+                        const std::shared_ptr<net::HttpReply>& reply) {
+  node_.netcheck(options, [reply](const NetcheckReport& report) {
     reply->send(200, kJson, document(to_json(report)));
   });
 }

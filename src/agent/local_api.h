@@ -16,7 +16,7 @@ namespace openp2p::agent {
 ///   DELETE /v1/forwards/NAME
 ///   POST   /v1/forwards/NAME/enable        and /disable
 ///   POST   /v1/ping                        {"peer","count"}; answers a JSON line a reply
-///   GET    /v1/netcheck
+///   GET    /v1/netcheck                    and /v1/netcheck?lifetime=1
 ///
 /// Failures: {"version":1,"error":{"kind":...,"text":...}} with a fitting status.
 /// Sans-I/O. Threading: the agent's thread. Must live while requests are being answered.
@@ -29,10 +29,11 @@ class LocalApi {
  private:
   struct Answer;
   Answer answer(const net::HttpRequest& request);
+  Answer answer_peer(std::string_view encoded);
   Answer answer_forward(const net::HttpRequest& request, std::string_view rest);
   Answer add_forward(const net::HttpRequest& request);
   void ping(const net::HttpRequest& request, const std::shared_ptr<net::HttpReply>& reply);
-  void netcheck(const std::shared_ptr<net::HttpReply>& reply);
+  void netcheck(const NetcheckOptions& options, const std::shared_ptr<net::HttpReply>& reply);
 
   NodeControl& node_;
 };

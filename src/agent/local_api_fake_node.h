@@ -50,10 +50,17 @@ class FakeNode final : public NodeControl {
     candidate.state = "succeeded";
     candidate.checks_sent = 3;
     online.candidates = {candidate};
+    online.method = "punch";
+    online.reason_code = "none";
+    online.timeline = {
+        {std::chrono::milliseconds(1'250), "method-ended", "mapped", "no-answer", {}, 3},
+        {std::chrono::milliseconds(1'100), "path-selected", "punch", "none", online.address, 0}};
     PeerStatus hostile;
     hostile.name = kHostileText;
     hostile.session = "none";
     hostile.reason = kHostileText;
+    hostile.retry_in = std::chrono::seconds(7);
+    hostile.timeline = {{Duration::zero(), kHostileText, kHostileText, kHostileText, {}, 1}};
     return {online, hostile};
   }
 
@@ -100,7 +107,8 @@ class FakeNode final : public NodeControl {
     return std::nullopt;
   }
 
-  void netcheck(std::function<void(const NetcheckReport&)> done) override {
+  void netcheck(const NetcheckOptions& options,
+                std::function<void(const NetcheckReport&)> done) override {
     NetcheckReport report;
     report.udp_v4 = true;
     report.reflexive_v4 = Address{IpAddress::v4(198, 51, 100, 7), 4'500};
@@ -109,6 +117,25 @@ class FakeNode final : public NodeControl {
     report.nat = "port-restricted cone";
     report.hairpin = false;
     report.evidence = {"the mapping is the same towards two addresses", kHostileText};
+    NetcheckFinding udp;
+    udp.transport = "udp";
+    udp.family = "ipv4";
+    udp.works = true;
+    udp.ports = "out of the block 4096 to 5119";
+    udp.sample_ports = {4'500, 4'900};
+    udp.block_first = 4'096;
+    udp.block_last = 5'119;
+    udp.addresses = {"198.51.100.7"};
+    NetcheckFinding tcp;
+    tcp.transport = "tcp";
+    tcp.family = "ipv4";
+    tcp.is_blocked = true;
+    report.findings = {udp, tcp};
+    report.port_mappings = {kHostileText};
+    if (options.measures_lifetime) {
+      report.lifetime_alive = std::chrono::seconds(58);
+      report.lifetime_dead = std::chrono::seconds(88);
+    }
     done(report);
   }
 

@@ -40,6 +40,37 @@ json::object to_json(const PathCandidateStatus& candidate) {
           {"rtt_us", us_or_null(candidate.rtt)}};
 }
 
+json::object to_json(const PathEventStatus& event) {
+  return {{"ago_us", microseconds(event.ago)},      {"event", json_safe(event.event)},
+          {"method", json_safe(event.method)},      {"reason", json_safe(event.reason)},
+          {"address", text_or_null(event.address)}, {"count", event.count}};
+}
+
+json::object to_json(const NetcheckFinding& finding) {
+  json::array ports;
+  for (const std::uint16_t port : finding.sample_ports) ports.emplace_back(port);
+  json::value block;
+  if (finding.block_last != 0) {
+    block = json::object{{"first", finding.block_first}, {"last", finding.block_last}};
+  }
+  return {{"transport", finding.transport},
+          {"family", finding.family},
+          {"works", finding.works},
+          {"blocked", finding.is_blocked},
+          {"reflexive", text_or_null(finding.reflexive)},
+          {"mapping", json_safe(finding.mapping)},
+          {"filtering", json_safe(finding.filtering)},
+          {"nat", json_safe(finding.nat)},
+          {"ports", json_safe(finding.ports)},
+          {"sample_ports", std::move(ports)},
+          {"port_step", finding.port_step == 0 ? json::value() : json::value(finding.port_step)},
+          {"block", std::move(block)},
+          {"addresses", texts(finding.addresses)},
+          {"hairpin", bool_or_null(finding.hairpin)},
+          {"spoilt_by_unsolicited", finding.is_spoilt_by_unsolicited},
+          {"rtt_us", us_or_null(finding.rtt)}};
+}
+
 json::object server_json(const NodeStatus& status) {
   return {{"address", json_safe(status.server_address)},
           {"key", status.server_key.text()},
@@ -71,6 +102,8 @@ json::object to_json(const ForwardStatus& forward) {
 }
 
 json::object to_json(const PeerStatus& peer) {
+  json::array timeline;
+  for (const auto& event : peer.timeline) timeline.emplace_back(to_json(event));
   json::array candidates;
   for (const auto& candidate : peer.candidates) candidates.emplace_back(to_json(candidate));
   return {{"id", peer.id.text()},
@@ -80,7 +113,11 @@ json::object to_json(const PeerStatus& peer) {
           {"path", json_safe(peer.path)},
           {"address", text_or_null(peer.address)},
           {"rtt_us", us_or_null(peer.rtt)},
+          {"method", json_safe(peer.method)},
           {"reason", json_safe(peer.reason)},
+          {"reason_code", json_safe(peer.reason_code)},
+          {"retry_in_us", us_or_null(peer.retry_in)},
+          {"timeline", std::move(timeline)},
           {"candidates", std::move(candidates)},
           {"bytes_sent", peer.bytes_sent},
           {"bytes_received", peer.bytes_received},
@@ -106,7 +143,8 @@ json::object to_json(const NodeStatus& status) {
           {"sessions", status.sessions},
           {"forwards", status.forwards},
           {"accept_lan", status.accepts_lan},
-          {"accept", texts(status.accepts)}};
+          {"accept", texts(status.accepts)},
+          {"methods", texts(status.methods)}};
 }
 
 json::object to_json(const PingReply& reply) {
@@ -118,6 +156,8 @@ json::object to_json(const PingReply& reply) {
 }
 
 json::object to_json(const NetcheckReport& report) {
+  json::array findings;
+  for (const NetcheckFinding& finding : report.findings) findings.emplace_back(to_json(finding));
   return {{"udp_v4", report.udp_v4},
           {"udp_v6", report.udp_v6},
           {"reflexive_v4", text_or_null(report.reflexive_v4)},
@@ -127,6 +167,10 @@ json::object to_json(const NetcheckReport& report) {
           {"nat", json_safe(report.nat)},
           {"hairpin", bool_or_null(report.hairpin)},
           {"preserves_port", bool_or_null(report.preserves_port)},
+          {"findings", std::move(findings)},
+          {"port_mappings", texts(report.port_mappings)},
+          {"lifetime_alive_us", us_or_null(report.lifetime_alive)},
+          {"lifetime_dead_us", us_or_null(report.lifetime_dead)},
           {"server_rtt_us", us_or_null(report.server_rtt)},
           {"evidence", texts(report.evidence)},
           {"error", json_safe(report.error)}};

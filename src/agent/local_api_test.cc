@@ -100,6 +100,28 @@ TEST_F(LocalApiTest, TellsThePeersWithNothingThatActsOnATerminal) {
   for (const char c : reply->body) EXPECT_GE(static_cast<unsigned char>(c), 0x20);
 }
 
+TEST_F(LocalApiTest, TellsOfOnePeerWhatWasTriedToReachIt) {
+  const json::object peer =
+      object(ask("GET", "/v1/peers/b%C3%BCro-nas")->body).at("peer").as_object();
+
+  EXPECT_EQ(json_text(peer, "method"), "punch");
+  EXPECT_EQ(json_text(peer, "reason_code"), "none");
+  EXPECT_TRUE(peer.at("retry_in_us").is_null());
+  const json::array& timeline = peer.at("timeline").as_array();
+  ASSERT_EQ(timeline.size(), 2u);
+  EXPECT_EQ(json_number(timeline[0].as_object(), "ago_us", ~0ULL), 1'250'000u);
+  EXPECT_EQ(json_text(timeline[0].as_object(), "reason"), "no-answer");
+  EXPECT_EQ(json_text(timeline[1].as_object(), "address"), "203.0.113.5:4500");
+}
+
+TEST_F(LocalApiTest, APeerIsFoundByItsIdAndAStrangerIsNot) {
+  const std::string id = "ab" + std::string(62, '0');
+  EXPECT_EQ(ask("GET", "/v1/peers/" + id)->status, 200u);
+  EXPECT_EQ(ask("GET", "/v1/peers/nobody")->status, 404u);
+  EXPECT_EQ(ask("GET", "/v1/peers/%zz")->status, 400u);
+  EXPECT_EQ(ask("DELETE", "/v1/peers/nobody")->status, 405u);
+}
+
 TEST_F(LocalApiTest, AddsListsSwitchesAndRemovesAForward) {
   EXPECT_EQ(ask("POST", "/v1/forwards", kForward)->status, 201u);
   EXPECT_EQ(node_.forwards().at(0).spec.listen.text(), "127.0.0.1:2222");
@@ -210,6 +232,21 @@ TEST_F(LocalApiTest, TellsWhatTheNetworkIsLike) {
   EXPECT_EQ(json_text(report, "nat"), "port-restricted cone");
   EXPECT_EQ(json_bool(report, "hairpin"), false);
   EXPECT_TRUE(report.at("preserves_port").is_null());
+  EXPECT_TRUE(report.at("lifetime_alive_us").is_null());
+  const json::array& findings = report.at("findings").as_array();
+  ASSERT_EQ(findings.size(), 2u);
+  EXPECT_EQ(findings[0].at("block").at("last").to_number<int>(), 5'119);
+  EXPECT_EQ(findings[0].at("sample_ports").as_array().size(), 2u);
+  EXPECT_EQ(findings[1].at("transport"), "tcp");
+  EXPECT_TRUE(findings[1].at("block").is_null());
+}
+
+TEST_F(LocalApiTest, MeasuresLifetimesWhereAskedFor) {
+  const auto reply = ask("GET", "/v1/netcheck?lifetime=1");
+
+  EXPECT_EQ(object(reply->body).at("lifetime_alive_us").to_number<int>(), 58'000'000);
+  EXPECT_EQ(ask("GET", "/v1/netcheck?lifetime=2")->status, 404u);
+  EXPECT_EQ(ask("POST", "/v1/netcheck?lifetime=1")->status, 405u);
 }
 
 TEST_F(LocalApiTest, AnswersOverASocket) {

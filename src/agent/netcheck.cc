@@ -4,134 +4,211 @@
 #include <array>
 #include <utility>
 
+#include "nat/port_pattern.h"
+
 namespace openp2p::agent {
 namespace {
 
 constexpr std::size_t kDatagramBytesMax = 1'280;
 
-std::vector<Address> own_addresses(const Platform& platform, const Address& bound) {
-  std::vector<Address> own;
-  for (const IpAddress& ip : platform.local_addresses()) {
-    if (ip.is_v4() == bound.ip.is_v4()) own.push_back({ip, bound.port});
-  }
-  return own;
+std::string dependence_or_empty(nat::Dependence dependence) {
+  if (dependence == nat::Dependence::kUnknown) return "";
+  return std::string(nat::dependence_text(dependence));
+}
+
+void put_ports(const nat::NatProfile& profile, NetcheckFinding& finding) {
+  if (profile.allocation == nat::PortAllocation::kUnknown) return;
+  finding.ports =
+      nat::describe({profile.allocation, profile.last_port, profile.step, profile.block});
+  finding.port_step = profile.step;
+  finding.block_first = profile.block.first;
+  finding.block_last = profile.block.last;
+}
+
+NetcheckFinding finding_of(const nat::SurveyReport& survey, bool is_v4) {
+  NetcheckFinding finding;
+  finding.transport = "udp";
+  finding.family = is_v4 ? "ipv4" : "ipv6";
+  finding.works = !survey.is_silent();
+  finding.reflexive = survey.reflexive;
+  finding.mapping = dependence_or_empty(survey.profile.mapping);
+  finding.rtt = survey.rtt;
+  put_ports(survey.profile, finding);
+  for (const auto& sample : survey.samples) finding.sample_ports.push_back(sample.external.port);
+  for (const IpAddress& ip : survey.externals) finding.addresses.push_back(ip.text());
+  return finding;
+}
+
+/// The slow tests, which see the same and more. Where a datagram from a stranger spoils the mapping
+/// the classic name is theirs, too: they compare what no such datagram touched.
+void add_behaviour(const nat::BehaviourReport& behaviour, NetcheckFinding& finding) {
+  if (behaviour.is_udp_blocked()) return;
+  finding.filtering = dependence_or_empty(behaviour.filtering);
+  if (finding.mapping.empty()) finding.mapping = dependence_or_empty(behaviour.mapping);
+  finding.nat = nat::classic_name(behaviour);
+  finding.hairpin = behaviour.hairpins;
+  finding.is_spoilt_by_unsolicited = behaviour.is_spoilt_by_unsolicited;
 }
 
 }  // namespace
 
 Netcheck::Netcheck(NodeContext& context, std::vector<std::string> stun_servers,
-                   std::optional<Duration> server_rtt, Done done)
-    : context_(context), stun_servers_(std::move(stun_servers)), done_(std::move(done)) {
+                   std::optional<Duration> server_rtt, const NetcheckOptions& options, Done done)
+    : context_(context),
+      options_(options),
+      lookup_(context.platform, std::move(stun_servers),
+              [this](std::vector<Address> found, TimePoint now) {
+                context_.now = now;
+                begin(std::move(found));
+                context_.wake();
+              }),
+      done_(std::move(done)) {
   report_.server_rtt = server_rtt;
 }
 
 Netcheck::~Netcheck() = default;
 
-void Netcheck::start() {
-  if (stun_servers_.empty()) {
-    report_.error = "this node was not connected to its server yet, so it knows no STUN service";
+void Netcheck::start() { lookup_.start(context_.now); }
+
+void Netcheck::begin(std::vector<Address> servers) {
+  begin_family(/*is_v4=*/true, servers);
+  begin_family(/*is_v4=*/false, servers);
+  if (families_.empty()) {
+    report_.error =
+        "no STUN service is known: this node was not connected to its server yet, or the server's "
+        "names have no addresses now";
     return finish();
   }
-  resolve_next();
 }
 
-void Netcheck::resolve_next() {
-  lookup_.reset();
-  if (resolving_ == stun_servers_.size()) return begin();
-  const std::string& name = stun_servers_[resolving_++];
-  if (const auto address = Address::parse(name)) {
-    servers_.push_back(*address);
-    return resolve_next();
+void Netcheck::begin_family(bool is_v4, const std::vector<Address>& servers) {
+  UdpSurvey::Config config;
+  for (const Address& server : servers) {
+    if (server.ip.is_v4() == is_v4) config.servers.push_back(server);
   }
-  lookup_ = context_.platform.resolve(name, [this](std::vector<Address> found, TimePoint now) {
-    context_.now = now;
-    servers_.insert(servers_.end(), found.begin(), found.end());
-    resolve_next();
-    context_.wake();
-  });
+  if (config.servers.empty()) return;
+  if (is_v4) v4_server_ = config.servers.front();
+  auto survey = std::make_unique<UdpSurvey>(context_, config, [this] { advance(); });
+  if (survey->start()) families_.push_back({is_v4, std::move(survey)});
 }
 
-void Netcheck::begin() {
-  begin_family(/*is_v4=*/true);
-  begin_family(/*is_v4=*/false);
-  if (probes_.empty()) {
-    report_.error = "no STUN service could be found under the server's names";
-    return finish();
+void Netcheck::advance() {
+  const auto is_done = [](const Family& family) { return family.survey->is_done(); };
+  if (is_done_ || lifetime_ || !std::ranges::all_of(families_, is_done)) return;
+  for (const Family& family : families_) report_family(family);
+  if (options_.measures_lifetime && v4_server_ && report_.udp_v4) {
+    return begin_lifetime(*v4_server_);
   }
-  pump();
+  finish();
 }
 
-void Netcheck::begin_family(bool is_v4) {
-  const auto is_family = [&](const Address& a) { return a.ip.is_v4() == is_v4; };
-  const auto server = std::ranges::find_if(servers_, is_family);
-  if (server == servers_.end()) return;
-  auto probe = std::make_unique<Probe>();
-  probe->is_v4 = is_v4;
-  auto socket = context_.platform.open_datagrams(
-      is_v4, [this, here = probe.get()](const Address& from, ByteView datagram, TimePoint now) {
-        context_.now = now;
-        if (!here->discovery->on_datagram(from, datagram, now)) return;
-        pump();
-        context_.wake();
-      });
-  if (!socket) return;  // This machine has no addresses of the family.
-  probe->socket = std::move(*socket);
-  const auto other = std::find_if(server + 1, servers_.end(), [&](const Address& a) {
-    return a.ip == server->ip && a.port != server->port;
-  });
-  nat::BehaviourDiscoveryConfig config;
+// --- Lifetime ---
+
+void Netcheck::begin_lifetime(const Address& server) {
+  for (std::size_t i = 0; i <= nat::LifetimeProbe::kAsker; ++i) {
+    auto socket = context_.platform.open_datagrams(
+        /*is_v4=*/true, [this, i](const Address& from, ByteView datagram, TimePoint now) {
+          context_.now = now;
+          if (is_done_ || !lifetime_->on_datagram(i, from, datagram, now)) return;
+          pump_lifetime();
+          context_.wake();
+        });
+    if (!socket) {
+      report_.evidence.push_back("no sockets are left to measure how long mappings live");
+      return finish();
+    }
+    lifetime_sockets_.push_back(std::move(*socket));
+  }
+  nat::LifetimeProbe::Config config;
   config.tag = context_.endpoint->new_tag().value();
-  config.server = *server;
-  if (other != servers_.end()) config.alternate_port = other->port;
-  config.local_addresses = own_addresses(context_.platform, probe->socket->local());
-  probe->discovery.emplace(config, context_.secrets, context_.now);
-  probes_.push_back(std::move(probe));
+  config.server = server;
+  lifetime_.emplace(config, context_.secrets, context_.now);
+  pump_lifetime();
 }
+
+void Netcheck::pump_lifetime() {
+  std::array<std::byte, kDatagramBytesMax> out;
+  std::size_t socket = 0;
+  Address to;
+  while (const std::size_t size = lifetime_->poll_datagram(socket, to, out, context_.now)) {
+    lifetime_sockets_[socket]->send(to, ByteView(out).first(size));
+  }
+  if (!lifetime_->is_done() || is_done_) return;
+  const nat::LifetimeReport& found = lifetime_->report();
+  report_.lifetime_alive = found.alive;
+  report_.lifetime_dead = found.dead;
+  report_.evidence.insert(report_.evidence.end(), found.evidence.begin(), found.evidence.end());
+  if (!found.problem.empty()) {
+    report_.evidence.push_back("how long mappings live is unknown: " + found.problem);
+  }
+  finish();
+}
+
+// --- Time and end ---
 
 void Netcheck::on_timeout() {
-  for (auto& probe : probes_) probe->discovery->on_timeout(context_.now);
-  if (!probes_.empty()) pump();
+  if (is_done_) return;
+  for (Family& family : families_) family.survey->on_timeout();
+  if (!lifetime_ || is_done_) return;
+  lifetime_->on_timeout(context_.now);
+  pump_lifetime();
 }
 
 std::optional<TimePoint> Netcheck::next_timeout() const {
   std::optional<TimePoint> next;
   if (is_done_) return next;
-  for (const auto& probe : probes_) next = earlier(next, probe->discovery->next_timeout());
-  return next;
+  for (const Family& family : families_) next = earlier(next, family.survey->next_timeout());
+  return lifetime_ ? earlier(next, lifetime_->next_timeout()) : next;
 }
 
-void Netcheck::pump() {
-  std::array<std::byte, kDatagramBytesMax> out;
-  for (auto& probe : probes_) {
-    Address to;
-    while (const std::size_t size = probe->discovery->poll_datagram(to, out, context_.now)) {
-      probe->socket->send(to, ByteView(out).first(size));
+void Netcheck::report_family(const Family& family) {
+  const nat::SurveyReport& survey = *family.survey->survey();
+  const nat::BehaviourReport* const behaviour = family.survey->behaviour();
+  NetcheckFinding finding = finding_of(survey, family.is_v4);
+  if (behaviour != nullptr) add_behaviour(*behaviour, finding);
+
+  const std::string label = family.is_v4 ? "UDP over IPv4: " : "UDP over IPv6: ";
+  for (const std::string& line : survey.evidence) report_.evidence.push_back(label + line);
+  if (behaviour != nullptr) {
+    for (const std::string& line : behaviour->evidence) report_.evidence.push_back(label + line);
+  }
+  (family.is_v4 ? report_.udp_v4 : report_.udp_v6) = finding.works;
+  (family.is_v4 ? report_.reflexive_v4 : report_.reflexive_v6) = finding.reflexive;
+  const bool is_better = family.is_v4 || report_.nat.empty();  // IPv4 is where the NATs are.
+  if (finding.works && is_better) {
+    report_.mapping = finding.mapping;
+    report_.filtering = finding.filtering;
+    report_.nat = finding.nat;
+    report_.hairpin = finding.hairpin;
+    if (survey.profile.allocation != nat::PortAllocation::kUnknown) {
+      report_.preserves_port = survey.profile.allocation == nat::PortAllocation::kPreserved;
     }
   }
-  const auto is_probe_done = [](const auto& probe) { return probe->discovery->is_done(); };
-  if (!is_done_ && std::ranges::all_of(probes_, is_probe_done)) finish();
+  report_.findings.push_back(std::move(finding));
 }
 
 void Netcheck::finish() {
   is_done_ = true;
-  for (const auto& probe : probes_) {
-    const nat::BehaviourReport& found = probe->discovery->report();
-    const bool is_open = !found.is_udp_blocked();
-    (probe->is_v4 ? report_.udp_v4 : report_.udp_v6) = is_open;
-    (probe->is_v4 ? report_.reflexive_v4 : report_.reflexive_v6) = found.reflexive;
-    const std::string family = probe->is_v4 ? "IPv4: " : "IPv6: ";
-    for (const std::string& line : found.evidence) report_.evidence.push_back(family + line);
-    const bool is_better = probe->is_v4 || report_.nat.empty();  // IPv4 is where the NATs are.
-    if (!is_open || !is_better) continue;
-    report_.mapping = nat::dependence_text(found.mapping);
-    report_.filtering = nat::dependence_text(found.filtering);
-    report_.nat = nat::classic_name(found);
-    report_.hairpin = found.hairpins;
-    if (found.ports != nat::PortAllocation::kUnknown) {
-      report_.preserves_port = found.ports == nat::PortAllocation::kPreserved;
-    }
-  }
   done_(report_);
+}
+
+void add_tcp(const nat::NatProfile& tcp, std::uint16_t port, NetcheckReport& report) {
+  if (port == 0) return;
+  NetcheckFinding finding;
+  finding.transport = "tcp";
+  finding.family = "ipv4";
+  finding.works = tcp.last_port != 0;
+  if (finding.works) {
+    finding.reflexive = Address{tcp.external, tcp.last_port};
+    finding.mapping = dependence_or_empty(tcp.mapping);
+    finding.addresses = {tcp.external.text()};
+    put_ports(tcp, finding);
+    if (!tcp.is_translated) finding.nat = "no NAT";
+  }
+  for (NetcheckFinding& other : report.findings) {
+    if (other.family == "ipv4") other.is_blocked = !other.works && finding.works;
+  }
+  report.findings.push_back(std::move(finding));
 }
 
 }  // namespace openp2p::agent

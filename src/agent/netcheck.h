@@ -8,18 +8,20 @@
 
 #include "agent/node_context.h"
 #include "agent/node_control.h"
-#include "nat/behaviour_discovery.h"
+#include "agent/stun_lookup.h"
+#include "agent/udp_survey.h"
+#include "nat/lifetime_probe.h"
 
 namespace openp2p::agent {
 
-/// `openp2p netcheck`: behaviour discovery (RFC 5780), once per address family, each on a socket of
-/// its own: through one in use, what was sent before has opened filters.
+/// `openp2p netcheck`: for each address family a survey of mappings and ports, then behaviour
+/// discovery (RFC 5780), each on fresh sockets; and where asked for, how long a mapping lives.
 class Netcheck {
  public:
-  using Done = std::function<void(const NetcheckReport&)>;
+  using Done = std::function<void(NetcheckReport)>;
 
   Netcheck(NodeContext& context, std::vector<std::string> stun_servers,
-           std::optional<Duration> server_rtt, Done done);
+           std::optional<Duration> server_rtt, const NetcheckOptions& options, Done done);
   ~Netcheck();
 
   void start();
@@ -28,26 +30,31 @@ class Netcheck {
   bool is_done() const { return is_done_; }
 
  private:
-  struct Probe {
+  struct Family {
     bool is_v4 = true;
-    std::unique_ptr<Platform::DatagramSocket> socket;
-    std::optional<nat::BehaviourDiscovery> discovery;
+    std::unique_ptr<UdpSurvey> survey;
   };
-  void resolve_next();
-  void begin();
-  void begin_family(bool is_v4);
-  void pump();
+  void begin(std::vector<Address> servers);
+  void begin_family(bool is_v4, const std::vector<Address>& servers);
+  void begin_lifetime(const Address& server);
+  void pump_lifetime();
+  void advance();
+  void report_family(const Family& family);
   void finish();
 
   NodeContext& context_;
-  std::vector<std::string> stun_servers_;
-  std::size_t resolving_ = 0;
-  std::vector<Address> servers_;
-  std::unique_ptr<Platform::Pending> lookup_;
-  std::vector<std::unique_ptr<Probe>> probes_;
+  const NetcheckOptions options_;
+  StunLookup lookup_;
+  std::vector<Family> families_;
+  std::vector<std::unique_ptr<Platform::DatagramSocket>> lifetime_sockets_;
+  std::optional<nat::LifetimeProbe> lifetime_;
+  std::optional<Address> v4_server_;
   NetcheckReport report_;
   Done done_;
   bool is_done_ = false;
 };
+
+/// Adds what is known of the node's TCP port.
+void add_tcp(const nat::NatProfile& tcp, std::uint16_t port, NetcheckReport& report);
 
 }  // namespace openp2p::agent

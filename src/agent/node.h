@@ -52,6 +52,7 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
     std::string name;
     std::string version;
     std::string platform_name;
+    path::MethodSet methods = path::MethodSet::all();  ///< To reach peers by.
     forward::AcceptPolicy policy;
     std::vector<ForwardSpec> forwards;
   };
@@ -81,7 +82,8 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   std::optional<ControlError> set_forward_enabled(std::string_view name, bool enabled) override;
   std::optional<ControlError> ping(std::string_view peer, unsigned count,
                                    std::function<bool(const PingReply&)> reply) override;
-  void netcheck(std::function<void(const NetcheckReport&)> done) override;
+  void netcheck(const NetcheckOptions& options,
+                std::function<void(const NetcheckReport&)> done) override;
 
   // ServerLinkHandler
   void on_welcome(const Welcome& welcome) override;

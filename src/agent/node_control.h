@@ -50,6 +50,17 @@ struct PathCandidateStatus {
   std::optional<Duration> rtt;
 };
 
+/// A step on the way to a path. Texts are the stable names of path/timeline.h, method.h and
+/// reason_code.h.
+struct PathEventStatus {
+  Duration ago{};
+  std::string event;
+  std::string method;  ///< Empty where none is meant.
+  std::string reason;  ///< Likewise.
+  std::optional<Address> address;
+  unsigned count = 0;
+};
+
 struct PeerStatus {
   NodeId id;
   std::string name;
@@ -58,7 +69,11 @@ struct PeerStatus {
   std::string path;                ///< "direct IPv4", "direct IPv6", "LAN"; empty without one.
   std::optional<Address> address;  ///< The peer's end of the path in use.
   std::optional<Duration> rtt;
-  std::string reason;  ///< Why there is no path, or no better one; may be empty.
+  std::string method;       ///< What brought the path: "direct", "punch", .. (path/method.h).
+  std::string reason;       ///< Why there is no path, or no better one; may be empty.
+  std::string reason_code;  ///< The same for machines: "none", "no-answer", ..
+  std::optional<Duration> retry_in;       ///< When it is tried again, where there is no session.
+  std::vector<PathEventStatus> timeline;  ///< Oldest first, of the attempts so far.
   std::vector<PathCandidateStatus> candidates;
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_received = 0;
@@ -83,6 +98,7 @@ struct NodeStatus {
   std::size_t peers_total = 0, peers_online = 0, sessions = 0, forwards = 0;
   bool accepts_lan = false;
   std::vector<std::string> accepts;  ///< "HOST:PORT" destinations allowed besides the node itself.
+  std::vector<std::string> methods;  ///< That may be used to reach peers (path/method.h).
 };
 
 struct PingReply {
@@ -93,6 +109,26 @@ struct PingReply {
   std::string reason;  ///< Why no answer, or why no better path.
 };
 
+/// What was found out about one transport over one address family.
+struct NetcheckFinding {
+  std::string transport;    ///< "udp", "tcp"
+  std::string family;       ///< "ipv4", "ipv6"
+  bool works = false;       ///< The STUN service answers over it.
+  bool is_blocked = false;  ///< It does not, though it answers over the other transport.
+  std::optional<Address> reflexive;
+  std::string mapping;  ///< RFC 4787's words; empty if unknown.
+  std::string filtering;
+  std::string nat;    ///< "no NAT", "full cone", "port-restricted cone", "symmetric", ...
+  std::string ports;  ///< How external ports are chosen; empty if unknown.
+  std::vector<std::uint16_t> sample_ports;        ///< External ports of mappings, in their order.
+  int port_step = 0;                              ///< Of a sequence.
+  std::uint16_t block_first = 0, block_last = 0;  ///< Of a block of ports; else 0.
+  std::vector<std::string> addresses;             ///< External ones.
+  std::optional<bool> hairpin;
+  bool is_spoilt_by_unsolicited = false;
+  std::optional<Duration> rtt;
+};
+
 struct NetcheckReport {
   bool udp_v4 = false, udp_v6 = false;  ///< The STUN service answers over it.
   std::optional<Address> reflexive_v4, reflexive_v6;
@@ -101,9 +137,17 @@ struct NetcheckReport {
   std::string nat;  ///< "no NAT", "full cone", "port-restricted cone", "symmetric", ...
   std::optional<bool> hairpin;
   std::optional<bool> preserves_port;
+  std::vector<NetcheckFinding> findings;   ///< Transport by transport; the above is of the first.
+  std::vector<std::string> port_mappings;  ///< What routers were asked for, a line each.
+  std::optional<Duration> lifetime_alive;  ///< A silent UDP mapping lives at least so long ..
+  std::optional<Duration> lifetime_dead;   ///< .. and less than this. Only where asked for.
   std::optional<Duration> server_rtt;
   std::vector<std::string> evidence;  ///< One line a finding.
   std::string error;                  ///< Why nothing could be found out.
+};
+
+struct NetcheckOptions {
+  bool measures_lifetime = false;  ///< Takes up to five minutes.
 };
 
 /// A refusal for a person: what happened, why, and what to do.
@@ -127,7 +171,8 @@ class NodeControl {
   /// Gives an error at once where the peer is unknown. `reply` returning false stops it.
   virtual std::optional<ControlError> ping(std::string_view peer, unsigned count,
                                            std::function<bool(const PingReply&)> reply) = 0;
-  virtual void netcheck(std::function<void(const NetcheckReport&)> done) = 0;
+  virtual void netcheck(const NetcheckOptions& options,
+                        std::function<void(const NetcheckReport&)> done) = 0;
 };
 
 }  // namespace openp2p::agent

@@ -71,6 +71,7 @@ NodeStatus Node::status() const {
   };
   status.sessions = static_cast<std::size_t>(std::ranges::count_if(peers_, is_connected));
   status.forwards = forwards_.size();
+  status.methods = path::method_texts(options_.methods);
   status.accepts_lan = services_.policy().accept_lan;
   for (const auto& destination : services_.policy().destinations) {
     status.accepts.push_back(forward::destination_text(destination));
@@ -199,7 +200,8 @@ std::vector<std::string> Node::stun_servers() const {
   return options_.server_addresses;
 }
 
-void Node::netcheck(std::function<void(const NetcheckReport&)> done) {
+void Node::netcheck(const NetcheckOptions& options,
+                    std::function<void(const NetcheckReport&)> done) {
   constexpr std::size_t kNetchecksMax = 4;
   if (netchecks_.size() >= kNetchecksMax) {
     NetcheckReport busy;
@@ -207,7 +209,7 @@ void Node::netcheck(std::function<void(const NetcheckReport&)> done) {
     return done(busy);
   }
   netchecks_.push_back(
-      std::make_unique<Netcheck>(context_, stun_servers(), server_.rtt(), std::move(done)));
+      std::make_unique<Netcheck>(context_, stun_servers(), server_.rtt(), options, std::move(done)));
   netchecks_.back()->start();
 }
 

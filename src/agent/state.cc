@@ -32,6 +32,7 @@ class StateReader {
   bool flag(const json::object& from, std::string_view name, bool absent);
   std::uint64_t number(const json::object& from, std::string_view name, std::uint64_t max);
   std::vector<std::string> texts(const json::object& from, std::string_view name, std::size_t max);
+  path::MethodSet methods(const json::object& from, std::string_view name);
   void read_server(AgentState& state);
   void read_forwards(AgentState& state);
   ForwardSpec read_forward(const json::value& value);
@@ -84,6 +85,17 @@ std::vector<std::string> StateReader::texts(const json::object& from, std::strin
     found.emplace_back(item.get_string());
   }
   return found;
+}
+
+path::MethodSet StateReader::methods(const json::object& from, std::string_view name) {
+  if (!from.contains(name)) return path::MethodSet::all();
+  path::MethodSet methods = path::MethodSet::none();
+  for (const std::string& text : texts(from, name, path::kMethods)) {
+    const auto method = path::parse_method(text);
+    if (!method) wrong("\"" + std::string(name) + "\" names no method: " + text);
+    if (method) methods = methods.with(*method);
+  }
+  return methods;
 }
 
 void StateReader::read_server(AgentState& state) {
@@ -166,6 +178,7 @@ AgentState StateReader::read() {
   if (root_.contains("share_mbit")) {
     state.share_mbit = static_cast<unsigned>(number(root_, "share_mbit", 1'000'000));
   }
+  state.methods = methods(root_, "methods");
   read_forwards(state);
   return state;
 }
@@ -236,6 +249,11 @@ std::string encode_state(const AgentState& state) {
   root["accept_lan"] = state.accepts_lan;
   root["accept"] = as_array(state.accepts);
   root["port"] = state.port;
+  if (state.methods == path::MethodSet::all()) {
+    root.erase("methods");
+  } else {
+    root["methods"] = as_array(path::method_texts(state.methods));
+  }
   if (state.share_mbit) {
     root["share_mbit"] = *state.share_mbit;
   } else {

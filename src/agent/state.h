@@ -10,6 +10,7 @@
 #include "agent/node_control.h"
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "path/method.h"
 
 /// What an agent remembers between starts, and its text in `state.json`.
 namespace openp2p::agent {
@@ -55,6 +56,7 @@ struct AgentState {
   std::vector<std::string> accepts;  ///< "HOST:PORT"
   std::uint16_t port = 0;            ///< UDP; 0: any.
   std::optional<unsigned> share_mbit;
+  path::MethodSet methods = path::MethodSet::all();  ///< To reach peers by.
   std::vector<ForwardSpec> forwards;
   /// The text this was read from. Fields that this version does not know are taken from it when the
   /// state is written, so that an older program does not lose what a newer one stored.

@@ -71,6 +71,7 @@ std::optional<StateFailure> apply(const AgentOptions& options, AgentStart& start
   if (options.accepts) state.accepts = *options.accepts;
   if (options.port) state.port = *options.port;
   if (options.share_mbit) state.share_mbit = *options.share_mbit;
+  if (options.methods) state.methods = *options.methods;
   for (const ForwardSpec& spec : options.forwards) {
     if (auto failure = apply_forward(spec, state)) return failure;
   }

@@ -15,6 +15,7 @@ AgentState full_state() {
   state.accepts = {"nas:22", "[::1]:80"};
   state.port = 4'000;
   state.share_mbit = 20;
+  state.methods = path::MethodSet::all().without(path::Method::kBirthday);
   state.forwards.push_back({.name = "ssh",
                             .peer = "nas",
                             .host = "::1",
@@ -42,6 +43,7 @@ TEST(State, ReadsBackWhatItWrote) {
   EXPECT_EQ(read->accepts, written.accepts);
   EXPECT_EQ(read->port, written.port);
   EXPECT_EQ(read->share_mbit, written.share_mbit);
+  EXPECT_EQ(read->methods, written.methods);
   EXPECT_EQ(read->forwards, written.forwards);
   EXPECT_FALSE(read->is_joined());
 }

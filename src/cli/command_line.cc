@@ -58,6 +58,7 @@ class CommandLine {
   QueryOptions query_;
   std::string name_, peer_, to_, listen_, choice_;
   unsigned count_ = 4;
+  bool measures_lifetime_ = false;
 };
 
 CommandLine::CommandLine(RunAgent run_agent) : run_agent_(run_agent) {
@@ -145,6 +146,16 @@ void CommandLine::add_up() {
   app.add_option("--share", up_.share_mbit, "Bandwidth that other people's relays may use")
       ->check(CLI::Range(0, 1'000'000))
       ->type_name("MBIT");
+  auto* methods =
+      app.add_option("--methods", up_.methods,
+                     "Reach peers in these ways only, for diagnosis; all: in every way (default). "
+                     "direct, mapped, punch, predict-one, birthday, predict-both, tcp-direct, "
+                     "tcp-simultaneous");
+  methods->delimiter(',')->type_name("METHOD,...");
+  app.add_option("--no-methods", up_.no_methods, "Reach peers in all ways but these")
+      ->delimiter(',')
+      ->type_name("METHOD,...")
+      ->excludes(methods);
   app.add_option("--log-level", up_.log_level, "debug, info, warning or error (default: info)")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->type_name("L");
@@ -158,11 +169,18 @@ void CommandLine::add_queries() {
   query(app_, "status", "Show this node, its server and its network",
         "Examples:\n  openp2p status\n  openp2p status --json | jq .server.state",
         [this] { return show_status(query_); });
-  query(app_, "peers", "List the other nodes and how they are reached",
-        "Examples:\n  openp2p peers\n  openp2p peers --json | jq '.peers[] | {name, path}'",
-        [this] { return show_peers(query_); });
+  CLI::App& peers = query(
+      app_, "peers", "List the other nodes and how they are reached; of one, also why that way",
+      "Examples:\n  openp2p peers\n  openp2p peers nas\n"
+      "  openp2p peers --json | jq '.peers[] | {name, path}'",
+      [this] { return peer_.empty() ? show_peers(query_) : show_peer(query_, peer_); });
+  peers.add_option("NODE", peer_, "Name or id of a peer");
   query(app_, "netcheck", "Find out what kind of network and NAT this node is behind",
-        "Example:\n  openp2p netcheck", [this] { return show_netcheck(query_); });
+        "Examples:\n  openp2p netcheck\n"
+        "  openp2p netcheck --lifetime --json | jq .lifetime_alive_us",
+        [this] { return show_netcheck(query_, measures_lifetime_); })
+      .add_flag("--lifetime", measures_lifetime_,
+                "Also measure how long mappings live; takes up to five minutes");
   CLI::App& app = query(app_, "ping", "Measure the round trip to a peer, and show the path in use",
                         "Examples:\n  openp2p ping nas\n  openp2p ping nas -c 1 --json",
                         [this] { return ping(query_, peer_, count_); });

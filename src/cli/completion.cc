@@ -20,11 +20,15 @@ _openp2p() {
     --token-file|--import) compopt -o default; return ;;
     --log-level) words='debug info warning error' ;;
     --peer) names=$(openp2p names peers 2>/dev/null) ;;
-    --token|--node|--accept|--port|--share|--to|--listen|-c|--count) return ;;
+    --token|--node|--accept|--port|--share|--methods|--no-methods|--to|--listen|-c|--count) return ;;
     *) case $command in
       up) words='--token --token-file --token-stdin --node --state --accept-lan --no-accept-lan
-        --accept --port --share --log-level --import --listen-all --help' ;;
-      status|peers|netcheck) words='--json --state --help' ;;
+        --accept --port --share --methods --no-methods --log-level --import --listen-all --help' ;;
+      status) words='--json --state --help' ;;
+      netcheck) words='--lifetime --json --state --help' ;;
+      peers)
+        words='--json --state --help'
+        [[ $COMP_CWORD -eq 2 ]] && names=$(openp2p names peers 2>/dev/null) ;;
       ping)
         words='--count --json --state --help'
         [[ $COMP_CWORD -eq 2 ]] && names=$(openp2p names peers 2>/dev/null) ;;
@@ -76,10 +80,13 @@ _openp2p() {
       '--state[state folder]:folder:_files -/' '--accept-lan[allow hosts behind this node]' \
       '--no-accept-lan[allow this node only]' '--accept[allow destinations]:HOST\:PORT:' \
       '--port[UDP port]:port:' '--share[Mbit/s for others]:Mbit/s:' \
+      '--methods[ways to reach peers]:methods:' '--no-methods[all but these]:methods:' \
       '--log-level[level]:level:(debug info warning error)' \
       '--import[config.json of the original]:file:_files' '--listen-all[with --import]' \
       '--help[show help]' ;;
-    status|peers|netcheck) _arguments $query ;;
+    status) _arguments $query ;;
+    netcheck) _arguments $query '--lifetime[how long mappings live]' ;;
+    peers) _arguments $query '1:node:_openp2p_names peers' ;;
     ping) _arguments $query '(-c --count)'{-c,--count}'[how many]:count:' \
       '1:node:_openp2p_names peers' ;;
     completion) _arguments '1:shell:(bash zsh fish)' ;;
@@ -119,11 +126,14 @@ complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-accept-lan -d 'All
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l accept -x -d 'Allow destinations'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l port -x -d 'UDP port'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l share -x -d 'Mbit/s for others'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l methods -x -d 'Ways to reach peers'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-methods -x -d 'All ways but these'
+complete -c openp2p -n '__fish_seen_subcommand_from netcheck' -l lifetime -d 'How long mappings live'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l log-level -x -a 'debug info warning error'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l import -r -F -d 'config.json of the original'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l listen-all -d 'With --import'
 complete -c openp2p -n '__fish_seen_subcommand_from ping' -s c -l count -x -d 'How many'
-complete -c openp2p -n '__fish_seen_subcommand_from ping' -a '(openp2p names peers 2>/dev/null)'
+complete -c openp2p -n '__fish_seen_subcommand_from ping peers' -a '(openp2p names peers 2>/dev/null)'
 complete -c openp2p -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c openp2p -n '__fish_seen_subcommand_from forward; and not __fish_seen_subcommand_from add list remove enable disable' -a 'add list remove enable disable'
 complete -c openp2p -n '__openp2p_in_forward add' -l peer -x -a '(openp2p names peers 2>/dev/null)' -d 'Peer'

@@ -7,7 +7,10 @@
 #include "base/ids.h"
 #include "cli/exit_code.h"
 #include "cli/field.h"
+#include "cli/netcheck_text.h"
+#include "cli/peer_story.h"
 #include "cli/table.h"
+#include "path/method.h"
 
 namespace openp2p::cli {
 namespace json = boost::json;
@@ -17,7 +20,8 @@ namespace {
 
 constexpr Duration kPatience = 10s;          // The agent answers from memory.
 constexpr Duration kPatienceNetcheck = 90s;  // RFC 5780's tests wait for answers that never come.
-constexpr Duration kPatiencePing = 60s;      // The first one may have to make a session.
+constexpr Duration kPatienceLifetime = kPatienceNetcheck + 330s;
+constexpr Duration kPatiencePing = 60s;  // The first one may have to make a session.
 
 std::string joined(const std::vector<std::string>& texts) {
   return fmt::format("{}", fmt::join(texts, ", "));
@@ -58,6 +62,9 @@ void print_status(const json::object& status) {
                             number_of(status, "peers_total"), number_of(status, "sessions"))});
   table.add({"forwards", std::to_string(number_of(status, "forwards"))});
   table.add({"accepts", accepts_text(status)});
+  const auto methods = texts_of(status, "methods");
+  const bool is_restricted = !methods.empty() && methods.size() < path::kMethods;
+  if (is_restricted) table.add({"methods", "only " + joined(methods)});
   table.add({"running", duration_text(duration_of(status, "uptime_us").value_or(Duration()))});
   table.add({"version", text_of(status, "program_version")});
   print(table.text());
@@ -83,33 +90,6 @@ void print_peers(const json::object& answer) {
                bytes_text(number_of(peer, "bytes_received")), text_of(peer, "reason")});
   }
   print(table.text());
-}
-
-std::string answer_text(const json::object& report, std::string_view flag, std::string_view seen) {
-  if (!flag_of(report, flag)) return "no answer";
-  return "works, seen as " + or_dash(text_of(report, seen));
-}
-
-std::string yes_no(const json::object& report, std::string_view name) {
-  const auto flag = agent::json_bool(report, name);
-  if (!flag) return "unknown";
-  return *flag ? "yes" : "no";
-}
-
-void print_netcheck(const json::object& report) {
-  Table table({"UDP over IPv4", answer_text(report, "udp_v4", "reflexive_v4")});
-  table.add({"UDP over IPv6", answer_text(report, "udp_v6", "reflexive_v6")});
-  table.add({"NAT", or_dash(text_of(report, "nat"))});
-  table.add({"mapping", or_dash(text_of(report, "mapping"))});
-  table.add({"filtering", or_dash(text_of(report, "filtering"))});
-  table.add({"keeps ports", yes_no(report, "preserves_port")});
-  table.add({"hairpinning", yes_no(report, "hairpin")});
-  table.add({"server", rtt_or_dash(report, "server_rtt_us")});
-  std::string text = table.text();
-  const auto evidence = texts_of(report, "evidence");
-  if (!evidence.empty()) text += "\n";
-  for (const std::string& line : evidence) text += "- " + printable(line) + "\n";
-  print(text);
 }
 
 std::string summary_text(const json::object& summary) {
@@ -175,6 +155,18 @@ void print_forwards(const json::object& answer) {
 
 void say(const std::string& text) { print(printable(text, 500) + "\n"); }
 
+/// Nothing came back: what was tried, and when it is tried again.
+void explain(const QueryOptions& options, const std::string& peer) {
+  AgentClient(options).ask("GET", "/v1/peers/" + percent_encoded(peer), "", kPatience,
+                           [](const json::object& answer) {
+                             const json::object status = object_of(answer, "peer");
+                             const std::string timeline = timeline_text(status);
+                             if (!timeline.empty()) print("what was tried:\n" + timeline);
+                             const auto retry = duration_of(status, "retry_in_us");
+                             if (retry) say("tried again in " + duration_text(*retry));
+                           });
+}
+
 }  // namespace
 
 int show_status(const QueryOptions& options) {
@@ -185,14 +177,24 @@ int show_peers(const QueryOptions& options) {
   return AgentClient(options).ask("GET", "/v1/peers", "", kPatience, print_peers);
 }
 
-int show_netcheck(const QueryOptions& options) {
+int show_peer(const QueryOptions& options, const std::string& peer) {
+  return AgentClient(options).ask(
+      "GET", "/v1/peers/" + percent_encoded(peer), "", kPatience,
+      [](const json::object& answer) { print(peer_text(object_of(answer, "peer"))); });
+}
+
+int show_netcheck(const QueryOptions& options, bool measures_lifetime) {
   const auto judge = [](const json::object& report) {
     const std::string error = text_of(report, "error");
     if (!error.empty()) print_error(error);
     return error.empty() ? kExitDone : kExitFailed;
   };
-  return AgentClient(options).ask("GET", "/v1/netcheck", "", kPatienceNetcheck, print_netcheck,
-                                  judge);
+  const auto show = [](const json::object& report) { print(netcheck_text(report)); };
+  const AgentClient client(options);
+  if (!measures_lifetime) {
+    return client.ask("GET", "/v1/netcheck", "", kPatienceNetcheck, show, judge);
+  }
+  return client.ask("GET", "/v1/netcheck?lifetime=1", "", kPatienceLifetime, show, judge);
 }
 
 int ping(const QueryOptions& options, const std::string& peer, unsigned count) {
@@ -205,7 +207,10 @@ int ping(const QueryOptions& options, const std::string& peer, unsigned count) {
   const auto judge = [](const json::object& line) {
     return number_of(object_of(line, "summary"), "received") > 0 ? kExitDone : kExitFailed;
   };
-  return AgentClient(options).stream("POST", "/v1/ping", body, kPatiencePing, show, judge);
+  const int code =
+      AgentClient(options).stream("POST", "/v1/ping", body, kPatiencePing, show, judge);
+  if (code == kExitFailed && !options.is_json) explain(options, peer);
+  return code;
 }
 
 int print_names(const QueryOptions& options, const std::string& kind) {

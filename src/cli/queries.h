@@ -10,7 +10,9 @@ namespace openp2p::cli {
 
 int show_status(const QueryOptions& options);
 int show_peers(const QueryOptions& options);
-int show_netcheck(const QueryOptions& options);
+/// One peer, and all that was done to reach it.
+int show_peer(const QueryOptions& options, const std::string& peer);
+int show_netcheck(const QueryOptions& options, bool measures_lifetime);
 int ping(const QueryOptions& options, const std::string& peer, unsigned count);
 
 /// Names of "peers" or "forwards", one a line: for shells that complete them.

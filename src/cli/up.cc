@@ -1,6 +1,7 @@
 #include "cli/up.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -123,6 +124,29 @@ bool put_accepts(const UpOptions& options, agent::AgentOptions& out) {
   return true;
 }
 
+bool put_methods(const UpOptions& options, agent::AgentOptions& out) {
+  const bool is_taking = options.no_methods.empty();
+  const std::vector<std::string>& names = is_taking ? options.methods : options.no_methods;
+  if (names.empty()) return true;
+  const auto all = path::MethodSet::all();
+  if (is_taking && names == std::vector<std::string>{"all"}) {
+    out.methods = all;
+    return true;
+  }
+  path::MethodSet methods = is_taking ? path::MethodSet::none() : all;
+  for (const std::string& name : names) {
+    const auto method = path::parse_method(name);
+    if (!method) {
+      print_error("there is no method " + name +
+                  "; there are: " + fmt::format("{}", fmt::join(path::method_texts(all), ", ")));
+      return false;
+    }
+    methods = is_taking ? methods.with(*method) : methods.without(*method);
+  }
+  out.methods = methods;
+  return true;
+}
+
 bool put_plain(const UpOptions& options, agent::AgentOptions& out) {
   out.state_path = options.state_path;
   out.accepts_lan = options.accepts_lan;
@@ -144,7 +168,9 @@ bool put_plain(const UpOptions& options, agent::AgentOptions& out) {
 
 int up(const UpOptions& options, RunAgent run_agent) {
   agent::AgentOptions out;
-  if (!put_plain(options, out) || !put_accepts(options, out)) return kExitUsage;
+  if (!put_plain(options, out) || !put_accepts(options, out) || !put_methods(options, out)) {
+    return kExitUsage;
+  }
   if (!import_original(options, out)) return kExitFailed;
   if (!put_token(options, out)) return kExitUsage;
   // Who watched the agent's lines through a pipe may go; the agent stays.

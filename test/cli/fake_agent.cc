@@ -38,6 +38,7 @@ void tell(const agent::AgentOptions& options, const agent::AgentStart& start) {
                     {"has_secret", state.join_secret.has_value()},
                     {"log_level", static_cast<int>(options.log_level)},
                     {"notices", texts(start.notices)},
+                    {"methods", texts(path::method_texts(state.methods))},
                     {"forwards", std::move(forwards)}};
   if (state.share_mbit) told["share_mbit"] = *state.share_mbit;
   cli::print(json::serialize(told) + "\n");

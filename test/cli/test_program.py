@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -102,6 +103,27 @@ def test_peers_json(agent):
     assert [peer["name"] for peer in peers] == ["büro-nas", 'bad?[2J???"\\name']
 
 
+def test_one_peer_with_all_that_was_tried(agent):
+    result = agent.query("peers", "büro-nas")
+    assert result.returncode == DONE, result.stderr
+    assert "direct IPv4 203.0.113.5:4500, by punch, 12.3 ms" in result.stdout
+    assert "1.250 s ago  method-ended   mapped (3): no check was answered" in result.stdout
+    assert "srflx 203.0.113.5:4500" in result.stdout
+    peer = json.loads(agent.query("peers", "büro-nas", "--json").stdout)["peer"]
+    assert [event["event"] for event in peer["timeline"]] == ["method-ended", "path-selected"]
+
+
+def test_a_hostile_peer_is_shown_safely(agent):
+    result = agent.query("peers", "0" * 64)
+    assert result.returncode == DONE and is_safe(result.stdout), result.stderr
+    assert "in 7 s" in result.stdout
+
+
+def test_an_unknown_peer_is_not_found(agent):
+    result = agent.query("peers", "nobody")
+    assert result.returncode != DONE and "there is no node nobody" in result.stderr
+
+
 def test_forwards_from_add_to_remove(agent):
     added = agent.query("forward", "add", "my ssh", "--peer", "büro-nas", "--to", "[::1]:22", "--listen", "2222")
     assert added.returncode == DONE, added.stderr
@@ -191,6 +213,27 @@ def test_netcheck(agent):
     assert result.returncode == DONE and is_safe(result.stdout)
     assert "port-restricted cone" in result.stdout and "keeps ports" in result.stdout
     assert json.loads(agent.query("netcheck", "--json").stdout)["mapping"] == "endpoint-independent"
+    assert "out of the block 4096 to 5119 (4500, 4900)" in result.stdout
+    assert re.search(r"TCP over IPv4 +blocked", result.stdout)
+    assert "mappings live" not in result.stdout
+    slow = agent.query("netcheck", "--lifetime")
+    assert re.search(r"mappings live +58 s to 1 min", slow.stdout)
+
+
+def test_methods(home):
+    every = ["direct", "mapped", "punch", "predict-one", "birthday", "predict-both", "tcp-direct", "tcp-simultaneous"]
+    told, _ = home.start("--token", join_token())
+    assert told["methods"] == every
+    told, _ = home.start("--methods", "punch,tcp-direct")
+    assert told["methods"] == ["punch", "tcp-direct"]
+    told, _ = home.start()  # Remembered.
+    assert told["methods"] == ["punch", "tcp-direct"]
+    told, _ = home.start("--no-methods", "birthday")
+    assert told["methods"] == [method for method in every if method != "birthday"]
+    told, _ = home.start("--methods", "all")
+    assert told["methods"] == every
+    for wrong in (["--methods", "magic"], ["--no-methods", "punch,"], ["--methods", "punch", "--no-methods", "direct"]):
+        assert home.run("up", "--state", str(home.state), *wrong).returncode == USAGE
 
 
 def test_no_agent(home):

@@ -98,7 +98,7 @@ class Survey {
       ends_.push_back(std::make_unique<End>(*this, i));
       auto opened = net::UdpSocket::open(io, {local, 0}, buffers_, *ends_.back());
       if (!opened) return;
-      config.ports.push_back((*opened)->local().port);
+      config.ports.push_back((*opened)->local_address().port);
       ends_.back()->socket = std::move(*opened);
     }
     machine_.emplace(config, secrets_, net::monotonic_now());

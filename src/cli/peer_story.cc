@@ -1,0 +1,91 @@
+#include "cli/peer_story.h"
+
+#include <fmt/format.h>
+
+#include "base/ids.h"
+#include "cli/field.h"
+#include "cli/table.h"
+#include "path/method.h"
+#include "path/reason_code.h"
+
+namespace openp2p::cli {
+namespace json = boost::json;
+
+namespace {
+
+std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+
+/// The sentence for a reason's name; the name itself where a newer agent knows more.
+std::string reason_sentence(const std::string& name) {
+  for (int i = 0; i < path::kReasonCodes; ++i) {
+    const auto code = static_cast<path::ReasonCode>(i);
+    if (path::reason_name(code) == name) return std::string(path::reason_text(code));
+  }
+  return name;
+}
+
+std::string event_text(const json::object& event) {
+  std::string text = fmt::format("{:<14}", text_of(event, "event"));
+  const std::string method = text_of(event, "method");
+  const std::string address = text_of(event, "address");
+  const std::string reason = text_of(event, "reason");
+  const auto count = number_of(event, "count");
+  if (!method.empty()) text += " " + method;
+  if (!address.empty()) text += " " + address;
+  if (count != 0) text += fmt::format(" ({})", count);
+  if (!reason.empty() && reason != "none") text += ": " + reason_sentence(reason);
+  return text;
+}
+
+std::string path_text(const json::object& peer) {
+  const std::string path = text_of(peer, "path");
+  if (path.empty()) return "-";
+  const std::string method = text_of(peer, "method");
+  std::string text = path + " " + text_of(peer, "address");
+  if (!method.empty()) text += ", by " + method;
+  if (const auto rtt = duration_of(peer, "rtt_us")) text += ", " + rtt_text(*rtt);
+  return text;
+}
+
+}  // namespace
+
+std::string timeline_text(const json::object& peer) {
+  std::string text;
+  for (const json::object& event : objects_of(peer, "timeline")) {
+    const Duration ago = duration_of(event, "ago_us").value_or(Duration());
+    const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(ago).count();
+    text += fmt::format("  {:>10} ago  {}\n",
+                        fmt::format("{}.{:03} s", milliseconds / 1000, milliseconds % 1000),
+                        printable(event_text(event), 500));
+  }
+  return text;
+}
+
+std::string peer_text(const json::object& peer) {
+  Table table({"name", text_of(peer, "name")});
+  table.add({"id", text_of(peer, "id")});
+  table.add({"online", flag_of(peer, "online") ? "yes" : "no"});
+  table.add({"session", or_dash(text_of(peer, "session"))});
+  table.add({"path", path_text(peer)});
+  table.add({"reason", or_dash(text_of(peer, "reason"))});
+  if (const auto retry = duration_of(peer, "retry_in_us")) {
+    table.add({"next try", "in " + duration_text(*retry)});
+  }
+  table.add({"version", fmt::format("{}, {}", or_dash(text_of(peer, "version")),
+                                    or_dash(text_of(peer, "platform")))});
+  std::string text = table.text();
+  const auto candidates = objects_of(peer, "candidates");
+  if (!candidates.empty()) {
+    Table pairs({"LOCAL", "REMOTE", "STATE", "CHECKS", "RTT"});
+    for (const json::object& pair : candidates) {
+      const auto rtt = duration_of(pair, "rtt_us");
+      pairs.add({text_of(pair, "local"), text_of(pair, "remote"), text_of(pair, "state"),
+                 std::to_string(number_of(pair, "checks_sent")), rtt ? rtt_text(*rtt) : "-"});
+    }
+    text += "\n" + pairs.text();
+  }
+  const std::string timeline = timeline_text(peer);
+  return timeline.empty() ? text : text + "\n" + timeline;
+}
+
+}  // namespace openp2p::cli
