@@ -16,6 +16,7 @@
 #include "agent/state_start.h"
 #include "forward/destination.h"
 #include "net/clock.h"
+#include "net/descriptor_limit.h"
 #include "net/http_server.h"
 #include "net/interfaces.h"
 #include "net/signals.h"
@@ -167,6 +168,7 @@ class Agent final : public NodeMemory {
 
 int run_agent(const AgentOptions& options) {
   google::protobuf::SetLogHandler(nullptr);  // It would print what others send, for each message.
+  net::raise_descriptor_limit();
   SystemSecrets secrets;
   auto start = start_state(options, secrets);
   if (!start) return fail(start.error().text);
