@@ -21,9 +21,11 @@ std::uint64_t random_number(SecretSource& secrets) {
   return number;
 }
 
-session::Endpoint::Options endpoint_options(const Node::Options& options) {
+session::Endpoint::Options endpoint_options(const Node::Options& options,
+                                            session::StunHandler& stun) {
   session::Endpoint::Options endpoint;
   endpoint.identity = options.identity;
+  endpoint.stun = &stun;
   endpoint.protection = options.protection;
   endpoint.secrets = options.secrets;
   endpoint.seed = options.seed;
@@ -54,7 +56,7 @@ Node::Node(const Options& options, TimePoint now)
       options_(options),
       started_at_(now),
       name_(options.name),
-      endpoint_(std::make_unique<session::Endpoint>(endpoint_options(options))),
+      endpoint_(std::make_unique<session::Endpoint>(endpoint_options(options, *this))),
       services_(context_, buffers_),
       forwards_(
           context_, buffers_,
@@ -66,7 +68,9 @@ Node::Node(const Options& options, TimePoint now)
                 reply.address = status.address;
                 reply.reason = status.reason;
               }),
-      server_(context_, *this, server_options(options)) {
+      server_(context_, *this, server_options(options)),
+      nat_watch_(context_, watch_options()),
+      port_mapper_(context_, [this] { on_candidates_changed(); }) {
   context_.endpoint = endpoint_.get();
   services_.set_policy(options.policy);
 }
@@ -81,11 +85,40 @@ void Node::add_socket(SocketId socket, const Address& local) {
 void Node::start(TimePoint now) {
   context_.now = now;
   for (const ForwardSpec& spec : options_.forwards) forwards_.add(spec);
+  if (uses_tcp()) tcp_port_ = options_.sockets->listen_tcp();
+  endpoint_->set_tcp_port(tcp_port_);
+  nat_watch_.set_tcp_port(tcp_port_);
+  map_ports();
   server_.start();
+}
+
+bool Node::uses_tcp() const {
+  return options_.sockets != nullptr && (options_.methods.has(path::Method::kTcpDirect) ||
+                                         options_.methods.has(path::Method::kTcpSimultaneous));
+}
+
+NatWatch::Options Node::watch_options() {
+  return {options_.sockets, [this] { on_candidates_changed(); }};
+}
+
+void Node::on_candidates_changed() {
+  for (auto& [id, peer] : peers_) peer->on_candidates_changed();
+  context_.wake();
+}
+
+void Node::map_ports() {
+  if (!options_.methods.has(path::Method::kMapped)) return;
+  PortMapper::Ports ports;
+  for (const Socket& socket : sockets_) {
+    (socket.local.ip.is_v4() ? ports.udp_v4 : ports.udp_v6) = socket.local.port;
+  }
+  ports.tcp = tcp_port_;
+  port_mapper_.start(ports);
 }
 
 void Node::stop(TimePoint now) {
   context_.now = now;
+  port_mapper_.stop();
   forwards_.stop();
   for (auto& [id, peer] : peers_) peer->close("that node stopped");
   endpoint_->close_all(0, "that node stopped", now);
@@ -97,10 +130,30 @@ void Node::on_datagrams(SocketId socket, const Address& from, ByteView datagrams
   endpoint_->on_datagrams(socket, from, datagrams, segment_bytes, now);
 }
 
+void Node::on_connected(SocketId socket, const Address& local, const Address& remote,
+                        bool is_incoming, TimePoint now) {
+  context_.now = now;
+  endpoint_->on_connected(socket, local, remote, is_incoming, now);
+  nat_watch_.on_connected(socket, remote);
+}
+
+void Node::on_disconnected(SocketId socket, std::error_code why, TimePoint now) {
+  context_.now = now;
+  if (nat_watch_.on_disconnected(socket)) return;
+  endpoint_->on_disconnected(socket, why, now);
+}
+
+void Node::on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) {
+  context_.now = now;
+  nat_watch_.on_stun(socket, from, datagram);
+}
+
 void Node::on_timeout(TimePoint now) {
   context_.now = now;
   endpoint_->on_timeout(now);
   server_.on_timeout();
+  nat_watch_.on_timeout();
+  port_mapper_.on_timeout();
   for (auto& [id, peer] : peers_) peer->on_timeout();
   forwards_.on_timeout();
   pinger_.on_timeout();
@@ -111,6 +164,7 @@ std::optional<TimePoint> Node::next_timeout() const {
   std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), server_.next_timeout());
   for (const auto& [id, peer] : peers_) next = earlier(next, peer->next_timeout());
   next = earlier(next, earlier(forwards_.next_timeout(), pinger_.next_timeout()));
+  next = earlier(next, earlier(nat_watch_.next_timeout(), port_mapper_.next_timeout()));
   for (const auto& check : netchecks_) next = earlier(next, check->next_timeout());
   return next;
 }
@@ -131,6 +185,8 @@ void Node::on_network_changed(TimePoint now) {
   context_.now = now;
   endpoint_->on_network_changed(now);
   server_.on_network_changed();
+  nat_watch_.on_network_changed();
+  port_mapper_.on_network_changed();
   for (auto& [id, peer] : peers_) peer->on_network_changed();
 }
 
@@ -138,7 +194,11 @@ void Node::on_welcome(const Welcome& welcome) {
   name_ = welcome.name.empty() ? name_ : welcome.name;
   network_ = welcome.network_name;
   stun_servers_ = welcome.stun_servers;
-  if (welcome.observed) observed_ = welcome.observed;
+  nat_watch_.set_stun_servers(stun_servers());
+  if (welcome.observed) {
+    nat_watch_.on_observed(*welcome.observed, server_transport());
+    if (server_transport() == path::Transport::kUdp) observed_ = welcome.observed;
+  }
   context_.log.info(context_.now, "server.connected network=\"{}\" name=\"{}\" nodes={}", network_,
                     name_, welcome.nodes.size());
   server_.forget_join_secret();
@@ -210,6 +270,8 @@ void Node::on_server_lost() {}
 
 void Node::on_observed(const Address& address) {
   if (observed_ == address) return;
+  nat_watch_.on_observed(address, server_transport());
+  if (server_transport() != path::Transport::kUdp) return;
   observed_ = address;
   for (auto& [id, peer] : peers_) peer->on_network_changed();
 }
@@ -227,6 +289,17 @@ std::vector<path::Candidate> Node::local_candidates() const {
       candidates.push_back({path::CandidateType::kHost, {ip, socket.local.port}, socket.id});
     }
   }
+  if (tcp_port_ != 0) {
+    for (const IpAddress& ip : own) {
+      if (ip.is_link_local()) continue;
+      candidates.push_back(
+          {path::CandidateType::kHost, {ip, tcp_port_}, {}, path::Transport::kTcp});
+    }
+    std::ranges::copy(nat_watch_.tcp_reflexive(), std::back_inserter(candidates));
+  }
+  for (const Mapped& mapped : port_mapper_.mapped()) {
+    candidates.push_back({path::CandidateType::kMapped, mapped.external, {}, mapped.transport});
+  }
   if (!observed_) return candidates;
   const auto is_host = [&](const path::Candidate& c) { return c.address == *observed_; };
   if (std::ranges::any_of(candidates, is_host)) return candidates;
@@ -234,9 +307,28 @@ std::vector<path::Candidate> Node::local_candidates() const {
   return candidates;
 }
 
-path::SideProfile Node::profile() const { return {}; }
+/// Main sockets are UDP; the session with the server has no others but connections.
+path::Transport Node::server_transport() const {
+  const auto path = server_.path();
+  const bool is_main =
+      !path || std::ranges::find(sockets_, path->socket, &Socket::id) != sockets_.end();
+  return is_main ? path::Transport::kUdp : path::Transport::kTcp;
+}
 
-bool Node::refresh_profile() { return false; }
+path::SideProfile Node::profile() const {
+  path::SideProfile profile = nat_watch_.profile();
+  profile.methods = options_.methods;
+  return profile;
+}
+
+bool Node::refresh_profile() {
+  if (profile().udp.allocation != nat::PortAllocation::kSequential) return false;
+  nat_watch_.refresh([this] {
+    for (auto& [id, peer] : peers_) peer->on_profile_fresh();
+    context_.wake();
+  });
+  return true;
+}
 
 Duration Node::server_rtt() const { return server_.rtt().value_or(Duration::zero()); }
 

@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "agent/forwards.h"
+#include "agent/nat_watch.h"
 #include "agent/netcheck.h"
 #include "agent/node_context.h"
 #include "agent/node_control.h"
 #include "agent/peer_link.h"
 #include "agent/peer_services.h"
 #include "agent/pinger.h"
+#include "agent/port_mapper.h"
 #include "agent/server_link.h"
 #include "forward/accept_policy.h"
 #include "quic/packet_protection.h"
@@ -34,7 +36,10 @@ class NodeMemory {
   virtual void on_refused(const Refusal& refusal) = 0;
 };
 
-class Node final : public NodeControl, public ServerLinkHandler, public PeerLinkHandler {
+class Node final : public NodeControl,
+                   public ServerLinkHandler,
+                   public PeerLinkHandler,
+                   private session::StunHandler {
  public:
   struct Options {
     const IdentityKey* identity = nullptr;
@@ -62,12 +67,18 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   void add_socket(SocketId socket, const Address& local);
   void start(TimePoint now);  ///< After the sockets are there.
   void stop(TimePoint now);   ///< Tells everybody; poll_transmit() once more after it.
+  /// After stop(): routers have forgotten this node's mappings, or had their time.
+  bool is_stopped() const { return port_mapper_.is_stopped(); }
   /// Before the calls of NodeControl, which know no time: otherwise that of the last event counts,
   /// which an idle node had seconds ago.
   void advance(TimePoint now) { context_.now = now; }
 
   void on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
                     std::size_t segment_bytes, TimePoint now);
+  /// Of connections that Options::sockets was asked for, or that came in: as Endpoint's.
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
+                    TimePoint now);
+  void on_disconnected(SocketId socket, std::error_code why, TimePoint now);
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
   std::optional<session::Transmit> poll_transmit(MutableByteView buffer, TimePoint now);
@@ -100,6 +111,8 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   std::vector<path::Candidate> local_candidates() const override;
   path::SideProfile profile() const override;
   bool refresh_profile() override;
+  void hold_tcp() override { nat_watch_.hold_tcp(); }
+  void release_tcp() override { nat_watch_.release_tcp(); }
   Duration server_rtt() const override;
   void doubt_own_address() override { server_.ask_address(); }
   bool is_needed(const PeerLink& peer) const override;
@@ -109,9 +122,18 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   void on_session_down(PeerLink& peer, const std::string& reason) override;
 
  private:
+  // session::StunHandler
+  void on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) override;
+
+  NatWatch::Options watch_options();
+  void on_candidates_changed();
+  void map_ports();
+  path::Transport server_transport() const;
+  bool uses_tcp() const;
   void put_record(const NodeRecord& record);
   PeerLink* find_peer(std::string_view name_or_id, std::string& reason) const;
   PeerStatus describe(const PeerLink& peer) const;
+  PathEventStatus describe(const path::TimelineEntry& entry) const;
   std::string path_kind(const Address& remote) const;
   std::vector<std::string> stun_servers() const;
   std::optional<ControlError> store_forwards(std::vector<ForwardSpec> specs);
@@ -140,6 +162,9 @@ class Node final : public NodeControl, public ServerLinkHandler, public PeerLink
   Forwards forwards_;
   Pinger pinger_;
   ServerLink server_;
+  NatWatch nat_watch_;
+  PortMapper port_mapper_;
+  std::uint16_t tcp_port_ = 0;  ///< Where TCP connections of peers are listened for; 0: nowhere.
   std::vector<std::unique_ptr<Netcheck>> netchecks_;
 };
 

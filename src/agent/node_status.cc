@@ -85,6 +85,16 @@ std::string Node::path_kind(const Address& remote) const {
   return remote.ip.is_v4() ? "direct IPv4" : "direct IPv6";
 }
 
+PathEventStatus Node::describe(const path::TimelineEntry& entry) const {
+  return {
+      context_.now - entry.at,
+      std::string(path::timeline_event_text(entry.event)),
+      std::string(entry.method ? path::method_text(*entry.method) : ""),
+      std::string(entry.reason == path::ReasonCode::kNone ? "" : path::reason_name(entry.reason)),
+      entry.address,
+      entry.count};
+}
+
 PeerStatus Node::describe(const PeerLink& peer) const {
   PeerStatus status;
   const NodeRecord& record = peer.record();
@@ -96,6 +106,13 @@ PeerStatus Node::describe(const PeerLink& peer) const {
   status.seen_at_us = record.seen_at_us;
   status.session = session_text(peer.state());
   status.reason = peer.reason();
+  status.reason_code = path::reason_name(peer.reason_code());
+  if (const auto retry_at = peer.retry_at()) {
+    status.retry_in = std::max(*retry_at - context_.now, Duration::zero());
+  }
+  for (const path::TimelineEntry& entry : peer.timeline()) {
+    status.timeline.push_back(describe(entry));
+  }
   const session::Session* session = peer.session();
   if (session == nullptr) return status;
   status.bytes_sent = session->bytes_sent();
@@ -106,6 +123,7 @@ PeerStatus Node::describe(const PeerLink& peer) const {
     status.path = path_kind(selected->remote);
     status.address = selected->remote;
     status.rtt = session->rtt();
+    if (const auto method = paths->method()) status.method = path::method_text(*method);
   }
   for (const path::PairReport& pair : paths->report()) {
     status.candidates.push_back({candidate_text(pair.local), candidate_text(pair.remote),
@@ -208,8 +226,15 @@ void Node::netcheck(const NetcheckOptions& options,
     busy.error = "too many checks run already; wait for them";
     return done(busy);
   }
+  const auto complete = [this, done = std::move(done)](NetcheckReport report) {
+    add_tcp(nat_watch_.profile().tcp, tcp_port_, report);
+    const std::vector<std::string> lines = nat_watch_.tcp_evidence();
+    report.evidence.insert(report.evidence.end(), lines.begin(), lines.end());
+    if (report.lifetime_alive) nat_watch_.set_mapping_lifetime(*report.lifetime_alive);
+    done(report);
+  };
   netchecks_.push_back(
-      std::make_unique<Netcheck>(context_, stun_servers(), server_.rtt(), options, std::move(done)));
+      std::make_unique<Netcheck>(context_, stun_servers(), server_.rtt(), options, complete));
   netchecks_.back()->start();
 }
 

@@ -10,17 +10,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kAnswerPatience = 1500ms;  // Then the offer is sent again: a server may restart.
-constexpr Duration kAttemptPatience = 12s;  // Candidates, checks and handshake; RFC 8863 and 10 s.
-constexpr Duration kRetryFirst = 1s;
-constexpr Duration kRetryMax = 60s;
-constexpr std::size_t kSeenOffersMax = 64;  // The server may replay, but not end sessions with it.
-constexpr Duration kPathRecovery = 1s;      // Without a path: tell the peer our candidates anew ...
-constexpr Duration kPathPatience = 25s;     // ... and after this, give the session up.
-constexpr Duration kProfilePatience = 500ms;  // What is known of the NAT is then good enough.
-/// Both sides' signals meet the same servers, so their ways differ by less than this; and a check
-/// that comes later than it could is better than one that comes too early.
-constexpr Duration kGoMargin = 10ms;
+constexpr Duration kPathRecovery = 1s;   // Without a path: tell the peer our candidates anew ...
+constexpr Duration kPathPatience = 25s;  // ... and after this, give the session up.
 
 }  // namespace
 
@@ -58,225 +49,24 @@ bool PeerLink::is_wanted() const {
   return (wanted_until_ && *wanted_until_ > context_.now) || handler_.is_needed(*this);
 }
 
-void PeerLink::start_attempt() {
-  retry_at_.reset();
-  Attempt& attempt = attempt_.emplace();
-  context_.secrets.fill(attempt.id);
-  attempt.is_offerer = true;
-  attempt.key = AgreementKey::generate(context_.secrets);
-  attempt.local_tag = context_.endpoint->new_tag();
-  last_attempt_at_ = context_.now;
-  attempt.deadline = context_.now + kAttemptPatience;
-  state_ = State::kConnecting;
-  attempt.round = failures_;
-  if (failures_ == 0) reason_ = "waiting for the peer's answer through the server";
-  handler_.doubt_own_address();
-  wait_for_profile();
-}
-
-/// The first signal of an attempt tells the newest port of a NAT that counts, so it waits for it.
-void PeerLink::wait_for_profile() {
-  if (!handler_.refresh_profile()) return send_first();
-  attempt_->profile_patience = context_.now + kProfilePatience;
-}
-
-void PeerLink::on_profile_fresh() {
-  if (attempt_ && attempt_->profile_patience) send_first();
-}
-
-void PeerLink::send_first() {
-  attempt_->profile_patience.reset();
-  if (attempt_->is_offerer) return send(PeerSignal::Kind::kOffer);
-  send(PeerSignal::Kind::kAnswer);
-  // The answer takes half of both sides' round trips to the server; then both can start.
-  const Duration way = (handler_.server_rtt() + attempt_->peer_server_rtt) / 2;
-  set_profiles(context_.now + way + kGoMargin);
-}
-
-/// Ports are searched at an address that the server has seen, whatever the peer says of itself.
-void PeerLink::take_profile(const PeerSignal& signal) {
-  attempt_->peer_profile = signal.profile;
-  if (signal.server_rtt > Duration::zero()) attempt_->peer_server_rtt = signal.server_rtt;
-  if (!peer_seen_at_ || !peer_seen_at_->ip.is_v4()) return;
-  attempt_->peer_profile.udp.external = peer_seen_at_->ip;
-  attempt_->peer_profile.tcp.external = peer_seen_at_->ip;
-}
-
-void PeerLink::set_profiles(TimePoint go_at) {
-  if (session_ == nullptr || session_->paths() == nullptr) return;
-  session_->paths()->set_profiles(handler_.profile(), attempt_->peer_profile, attempt_->round,
-                                  go_at, context_.now);
-  context_.endpoint->touch(*session_);
-}
-
-void PeerLink::send(PeerSignal::Kind kind) {
-  PeerSignal signal;
-  signal.from = context_.identity.id();
-  signal.to = record_.id;
-  signal.attempt = attempt_->id;
-  signal.kind = kind;
-  if (attempt_->key) signal.agreement_key = attempt_->key->public_key();
-  signal.tag = attempt_->local_tag;
-  signal.candidates = handler_.local_candidates();
-  signal.profile = handler_.profile();
-  signal.server_rtt = handler_.server_rtt();
-  signal.round = attempt_->round;
-  signal.incarnation = context_.incarnation;
-  signal.sequence = ++attempt_->sequence;
-  const Bytes body = encode_signal(signal, context_.identity);
-  const bool is_sent = handler_.send_signal(record_.id, body, signal.sequence);
-  if (kind != PeerSignal::Kind::kOffer) return;
-  attempt_->offered_at = context_.now;
-  attempt_->resend_at = context_.now + kAnswerPatience;
-  if (!is_sent) reason_ = "the server cannot be reached, so the peer cannot be called";
-}
-
-void PeerLink::on_signal(const PeerSignal& signal, std::optional<Address> seen_at) {
-  peer_seen_at_ = seen_at;
-  switch (signal.kind) {
-    case PeerSignal::Kind::kOffer:
-      return on_offer(signal);
-    case PeerSignal::Kind::kAnswer:
-      return on_answer(signal);
-    case PeerSignal::Kind::kCandidates:
-      return on_candidates(signal);
-    case PeerSignal::Kind::kRefusal:
-      if (attempt_ && signal.attempt == attempt_->id) fail("the peer refused: " + signal.reason);
-      return;
-  }
-}
-
-void PeerLink::on_offer(const PeerSignal& signal) {
-  if (attempt_ && signal.attempt == attempt_->id) {  // Sent again: the answer was lost.
-    const bool was_answered = attempt_->key && !attempt_->profile_patience;
-    if (!attempt_->is_offerer && was_answered) send(PeerSignal::Kind::kAnswer);
-    return;
-  }
-  if (std::ranges::find(seen_offers_, signal.attempt) != seen_offers_.end()) return;
-  const bool is_own_offer_open = attempt_ && attempt_->is_offerer && session_ == nullptr;
-  if (is_own_offer_open && context_.identity.id() < record_.id) return;  // Ours is kept.
-  // Who asks why there is no session wants the last failure, not that it is tried again.
-  std::string reason = failures_ == 0 ? "looking for a path to the peer" : reason_;
-  last_attempt_at_ = context_.now;  // This is one: nobody begins another while the old ends.
-  end_session("the peer opened a new session");
-  if (seen_offers_.size() == kSeenOffersMax) seen_offers_.pop_front();
-  seen_offers_.push_back(signal.attempt);
-  Attempt& attempt = attempt_.emplace();
-  attempt.id = signal.attempt;
-  attempt.key = AgreementKey::generate(context_.secrets);
-  attempt.local_tag = context_.endpoint->new_tag();
-  attempt.peer_sequence = signal.sequence;
-  attempt.deadline = context_.now + kAttemptPatience;
-  attempt.round = signal.round;
-  retry_at_.reset();
-  state_ = State::kConnecting;
-  reason_ = std::move(reason);
-  if (!meet(signal, path::IceRole::kControlled)) return;
-  wait_for_profile();
-}
-
-/// The peer goes on with an attempt that this node knows nothing of, since it restarted: told so,
-/// the peer need not wait until its session times out.
-void PeerLink::refuse(const AttemptId& attempt) {
-  PeerSignal signal;
-  signal.from = context_.identity.id();
-  signal.to = record_.id;
-  signal.attempt = attempt;
-  signal.kind = PeerSignal::Kind::kRefusal;
-  signal.reason = "this session is not known here any more";
-  signal.incarnation = context_.incarnation;
-  handler_.send_signal(record_.id, encode_signal(signal, context_.identity), signal.sequence);
-}
-
-void PeerLink::on_answer(const PeerSignal& signal) {
-  if (!attempt_ || signal.attempt != attempt_->id || !attempt_->is_offerer || session_ != nullptr) {
-    return;
-  }
-  attempt_->peer_sequence = signal.sequence;
-  attempt_->resend_at.reset();
-  if (failures_ == 0) reason_ = "looking for a path to the peer";
-  if (meet(signal, path::IceRole::kControlling)) set_profiles(context_.now + kGoMargin);
-}
-
-void PeerLink::on_candidates(const PeerSignal& signal) {
-  if (!attempt_ || signal.attempt != attempt_->id) return refuse(signal.attempt);
-  if (session_ == nullptr) return;
-  if (signal.sequence <= attempt_->peer_sequence) return;  // Late, or replayed by the server.
-  attempt_->peer_sequence = signal.sequence;
-  take_profile(signal);
-  add_remotes(signal.candidates);
-  if (!attempt_->profile_patience) set_profiles(context_.now + kGoMargin);
-}
-
-/// Both keys are known: the session starts to look for a path.
-bool PeerLink::meet(const PeerSignal& signal, path::IceRole role) {
-  const auto shared = attempt_->key->agree(signal.agreement_key);
-  if (!shared) {
-    fail("the peer sent an unusable key");
-    return false;
-  }
-  const NodeId& self = context_.identity.id();
-  const bool is_offerer = attempt_->is_offerer;
-  session::Meeting meeting;
-  meeting.peer = record_.id;
-  meeting.role = role;
-  meeting.local_tag = attempt_->local_tag;
-  meeting.remote_tag = signal.tag;
-  meeting.check_key = derive_check_key(*shared, attempt_->id, is_offerer ? self : record_.id,
-                                       is_offerer ? record_.id : self);
-  if (is_offerer)
-    meeting.rtt_hint = std::clamp<Duration>(context_.now - attempt_->offered_at, 10ms, 500ms);
-  take_profile(signal);
-  session_ = &context_.endpoint->meet(meeting, *this, context_.now);
-  add_remotes(signal.candidates);
-  return true;
-}
-
-void PeerLink::add_remotes(const std::vector<path::Candidate>& candidates) {
-  if (session_->paths() == nullptr) return;
-  for (const path::Candidate& candidate : candidates) {
-    session_->paths()->add_remote(candidate, context_.now);
-  }
-  context_.endpoint->touch(*session_);
-}
-
-void PeerLink::on_signal_failed(SignalFailure why) {
-  if (!attempt_ || session_ != nullptr) return;
-  switch (why) {
-    case SignalFailure::kOffline:
-      return fail("the peer is offline");
-    case SignalFailure::kNoSuchNode:
-      return fail("the peer is not in this network any more");
-    case SignalFailure::kTooMany:
-      return fail("the server is busy");
-  }
-}
-
-void PeerLink::on_server_connected() {
-  if (attempt_ && attempt_->is_offerer && session_ == nullptr) send_first();
-  if (path_lost_at_ && attempt_) send(PeerSignal::Kind::kCandidates);
-}
-
 void PeerLink::on_network_changed() {
   // The peer knows an attempt once it was offered, since the server keeps the order.
   const bool is_offered = attempt_ && attempt_->is_offerer && !attempt_->profile_patience;
   if (is_offered || session_ != nullptr) send(PeerSignal::Kind::kCandidates);
 }
 
+void PeerLink::on_candidates_changed() {
+  const bool has_path = session_ != nullptr && session_->paths() && session_->paths()->selected();
+  if (!has_path) on_network_changed();
+}
+
 void PeerLink::on_timeout() {
   const TimePoint now = context_.now;
+  update_tcp();
   if (attempt_ && attempt_->profile_patience && now >= *attempt_->profile_patience) send_first();
   if (attempt_ && attempt_->resend_at && now >= *attempt_->resend_at)
     send(PeerSignal::Kind::kOffer);
-  if (attempt_ && state_ == State::kConnecting && now >= attempt_->deadline) {
-    std::string reason = "no answer from the peer";
-    if (session_ != nullptr && session_->paths() != nullptr) {
-      const bool has_path = session_->paths()->selected() != nullptr;
-      reason = has_path ? "the handshake with the peer did not finish"
-                        : std::string(path::reason_text(session_->paths()->reason()));
-    }
-    fail(std::move(reason));
-  }
+  watch_attempt();
   if (retry_at_ && now >= *retry_at_) {
     retry_at_.reset();
     if (is_wanted() && state_ == State::kNone) start_attempt();
@@ -292,8 +82,10 @@ void PeerLink::on_timeout() {
 }
 
 std::optional<TimePoint> PeerLink::next_timeout() const {
-  std::optional<TimePoint> next = retry_at_;
-  if (attempt_ && state_ == State::kConnecting) next = earlier(next, attempt_->deadline);
+  std::optional<TimePoint> next = earlier(retry_at_, tcp_at_);
+  if (attempt_ && state_ == State::kConnecting) {
+    next = earlier(next, earlier(look_at_, attempt_->deadline));
+  }
   if (attempt_) next = earlier(next, earlier(attempt_->resend_at, attempt_->profile_patience));
   if (path_lost_at_) {
     next = earlier(next, *path_lost_at_ + (has_recovery_signal_ ? kPathPatience : kPathRecovery));
@@ -301,22 +93,12 @@ std::optional<TimePoint> PeerLink::next_timeout() const {
   return next;
 }
 
-/// The attempt came to nothing: again later, while somebody wants it.
-void PeerLink::fail(std::string reason) {
-  const Duration whole =
-      std::min<Duration>(kRetryMax, kRetryFirst * (1 << std::min(failures_, 10U)));
-  ++failures_;
-  retry_at_ =
-      context_.now + Duration(static_cast<std::int64_t>(static_cast<double>(whole.count()) *
-                                                        (0.75 + context_.random.fraction() / 2)));
-  context_.log.info(context_.now, "peer.failed peer={} reason=\"{}\"", record_.id.brief(), reason);
-  end_session(reason);
-}
-
 void PeerLink::end_session(std::string_view reason) {
   if (!attempt_ && session_ == nullptr) return;
+  keep_timeline();
   session::Session* session = std::exchange(session_, nullptr);
   attempt_.reset();
+  update_tcp();
   path_lost_at_.reset();
   state_ = State::kNone;
   reason_ = reason;
@@ -324,6 +106,28 @@ void PeerLink::end_session(std::string_view reason) {
   if (session != nullptr) session->close(0, reason, context_.now);
   handler_.on_session_down(*this, reason_);
   if (is_wanted() && !retry_at_) retry_at_ = context_.now + kRetryFirst;
+}
+
+/// The finder goes with its session; who asks later wants to know what it did.
+void PeerLink::keep_timeline() {
+  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
+  if (paths == nullptr) return;
+  for (const path::TimelineEntry& entry : paths->timeline()) past_.add(entry);
+  last_reason_ = paths->reason();
+}
+
+std::vector<path::TimelineEntry> PeerLink::timeline() const {
+  path::Timeline all = past_;
+  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
+  if (paths != nullptr) {
+    for (const path::TimelineEntry& entry : paths->timeline()) all.add(entry);
+  }
+  return all.entries();
+}
+
+path::ReasonCode PeerLink::reason_code() const {
+  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
+  return paths != nullptr ? paths->reason() : last_reason_;
 }
 
 void PeerLink::close(std::string_view reason) {
@@ -392,6 +196,7 @@ void PeerLink::on_stream_closed(session::Session&, session::StreamId id) {
 
 void PeerLink::on_path_changed(session::Session& session) {
   if (&session != session_ || session.paths() == nullptr) return;
+  update_tcp();
   const Path* path = session.paths()->selected();
   if (path != nullptr) {
     path_lost_at_.reset();
@@ -421,6 +226,7 @@ void PeerLink::on_batch_end(session::Session&) {
 
 void PeerLink::on_closed(session::Session& session, const session::CloseReason& reason) {
   if (&session != session_) return;
+  keep_timeline();
   session_ = nullptr;  // It is over: nothing is to be closed.
   const std::string text = close_text(reason, OtherParty::kPeer);
   if (state_ == State::kConnecting) return fail(text);

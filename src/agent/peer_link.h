@@ -35,6 +35,9 @@ class PeerLinkHandler {
   /// being asked for, and on_profile_fresh() will come. False: there is nothing to wait for.
   virtual bool refresh_profile() = 0;
   virtual Duration server_rtt() const = 0;  ///< Zero: not known.
+  /// From then on until release_tcp(), local_candidates() has TCP addresses too, once known.
+  virtual void hold_tcp() = 0;
+  virtual void release_tcp() = 0;
   /// Paths fail when a router gets another address, which only the server sees: asks it. What it
   /// answers comes as on_network_changed().
   virtual void doubt_own_address() = 0;
@@ -52,6 +55,8 @@ class PeerLinkHandler {
 class PeerLink final : public session::SessionHandler {
  public:
   enum class State { kNone, kConnecting, kConnected };
+  /// Until an attempt is repeated, at first; it doubles, up to a minute.
+  static constexpr Duration kRetryFirst = std::chrono::seconds(1);
 
   PeerLink(NodeContext& context, PeerLinkHandler& handler, const NodeRecord& record);
   ~PeerLink() override;
@@ -67,13 +72,18 @@ class PeerLink final : public session::SessionHandler {
   const session::Session* session() const { return session_; }
   /// Why there is no session, or what is being done about it.
   const std::string& reason() const { return reason_; }
+  path::ReasonCode reason_code() const;  ///< Of the path, or of the last attempt to have one.
+  std::optional<TimePoint> retry_at() const { return retry_at_; }
+  /// What was done to reach the peer, in this attempt and those before: oldest first.
+  std::vector<path::TimelineEntry> timeline() const;
 
   /// `seen_at`: where the server sees the peer.
   void on_signal(const PeerSignal& signal, std::optional<Address> seen_at);
   void on_profile_fresh();  ///< After PeerLinkHandler::refresh_profile().
   void on_signal_failed(SignalFailure why);
-  void on_server_connected();  ///< Signals can go out now.
-  void on_network_changed();   ///< This node's candidates may have changed.
+  void on_server_connected();    ///< Signals can go out now.
+  void on_network_changed();     ///< This node's candidates may have changed.
+  void on_candidates_changed();  ///< There are more: of use to who looks for a path.
   void on_timeout();
   std::optional<TimePoint> next_timeout() const;
   void close(std::string_view reason);
@@ -119,6 +129,9 @@ class PeerLink final : public session::SessionHandler {
   void start_attempt();
   void send_first();
   void wait_for_profile();
+  void keep_timeline();
+  void update_tcp();
+  void watch_attempt();
   void take_profile(const PeerSignal& signal);
   void set_profiles(TimePoint go_at);
   void send(PeerSignal::Kind kind);
@@ -145,8 +158,13 @@ class PeerLink final : public session::SessionHandler {
   std::optional<TimePoint> retry_at_;
   std::optional<TimePoint> path_lost_at_;
   bool has_recovery_signal_ = false;  ///< For this loss of the path, candidates were sent again.
+  std::optional<TimePoint> tcp_at_;   ///< Without a path by then, TCP is wanted as well.
+  bool holds_tcp_ = false;
+  std::optional<TimePoint> look_at_;  ///< Whether the PathFinder has given up.
   unsigned failures_ = 0;
   std::optional<TimePoint> last_attempt_at_;
+  path::ReasonCode last_reason_ = path::ReasonCode::kNone;
+  path::Timeline past_;  ///< Of finders that are gone.
   std::deque<AttemptId> seen_offers_;
   std::optional<Address> peer_seen_at_;  ///< By the server, when it carried the last signal.
 

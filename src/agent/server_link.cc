@@ -180,6 +180,10 @@ std::string ServerLink::server_address() const {
   return options_.addresses.empty() ? "" : options_.addresses.front();
 }
 
+std::optional<Path> ServerLink::path() const {
+  return session_ == nullptr ? std::nullopt : session_->path();
+}
+
 std::optional<Duration> ServerLink::rtt() const {
   if (state_ != State::kConnected) return std::nullopt;
   return session_->rtt();

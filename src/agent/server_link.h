@@ -91,6 +91,7 @@ class ServerLink final : public session::SessionHandler {
   std::optional<Duration> retry_in() const;
   std::string server_address() const;
   std::optional<Duration> rtt() const;
+  std::optional<Path> path() const;  ///< Of the session, if there is one.
 
   // session::SessionHandler
   void on_established(session::Session& session) override;

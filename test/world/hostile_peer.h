@@ -158,6 +158,8 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
   }
   path::SideProfile profile() const override { return {}; }
   bool refresh_profile() override { return false; }
+  void hold_tcp() override {}
+  void release_tcp() override {}
   Duration server_rtt() const override { return Duration::zero(); }
   void doubt_own_address() override {}
   bool is_needed(const agent::PeerLink&) const override { return true; }
