@@ -232,7 +232,7 @@ def test_methods(home):
     assert told["methods"] == [method for method in every if method != "birthday"]
     told, _ = home.start("--methods", "all")
     assert told["methods"] == every
-    for wrong in (["--methods", "magic"], ["--no-methods", "punch,"], ["--methods", "punch", "--no-methods", "direct"]):
+    for wrong in (["--methods", "magic"], ["--no-methods", "all"], ["--methods", "punch", "--no-methods", "direct"]):
         assert home.run("up", "--state", str(home.state), *wrong).returncode == USAGE
 
 

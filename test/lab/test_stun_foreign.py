@@ -101,15 +101,18 @@ ENDPOINT_INDEPENDENT = "endpoint-independent"
 @pytest.mark.parametrize("nat, mapping", [line[:2] for line in NATS], ids=[line[0] for line in NATS])
 def test_survey_agrees_with_other_clients(lab, nat, mapping):
     start_service(lab, SERVER, OTHER_SERVER)
-    mapper, ours = (Visitor(lab, nat, name) for name in ("mapper", "ours"))
+    mapper, old, ours = (Visitor(lab, nat, name) for name in ("mapper", "old", "ours"))
 
     mapper.start(lab_module.tool("turnutils_natdiscovery"), "-m", "-L", mapper.host.address, SERVER)
+    old.start(lab_module.tool("stun"), SERVER)
     ours.start(stun_discover(), "survey", ours.host.address, f"{SERVER}:{PORT}", OTHER_PORT)
 
     found = dict(line.split(": ", 1) for line in ours.output().splitlines() if ": " in line)
     assert f"NAT with {mapping} Mapping!" in mapper.output()
     is_independent = mapping == "Endpoint Independent"
     assert (found["mapping"] == ENDPOINT_INDEPENDENT) == is_independent, found
+    is_dependent = re.search(r"^Primary: Dependent Mapping", old.output(), re.MULTILINE) is not None
+    assert is_dependent != is_independent, old.output()
     assert found["ports"] == ("kept" if is_independent else "without a pattern"), found
     assert found["external"] == ours.seen_address
     assert found["translated"] == ("no" if nat in ("none", "firewall") else "yes")
