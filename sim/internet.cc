@@ -20,9 +20,10 @@ constexpr std::uint64_t kCoreV6 = 0x2a00'0000'0000'0000;
 constexpr std::uint64_t kDelegatedV6 = 0x2a00'0001'0000'0000;
 constexpr std::uint64_t kDelegatedStep = 0x100;  // A /56.
 
-RouterOptions router_options(NatKind kind, bool has_v6, const std::optional<NatOptions>& tcp) {
+RouterOptions router_options(NatKind kind, bool has_v6, const HomeOptions& home) {
   RouterOptions options{.v4 = nat_options(kind)};
-  options.tcp_v4 = tcp;
+  options.tcp_v4 = home.tcp;
+  if (home.has_pcp) options.pcp.emplace();
   if (kind == NatKind::kSymmetricPreserving) options.tcp_timeouts = kNetfilterTcpTimeouts;
   if (has_v6) options.v6 = ipv6_firewall_options();
   if (kind == NatKind::kUdpBlocked) options.udp = UdpPolicy::kDrop;
@@ -59,7 +60,7 @@ Home::Home(Internet& internet, NatKind kind, const HomeOptions& options)
     Network& outside = carrier == nullptr ? internet.core() : carrier->network();
     const auto v6 = has_v6 ? std::optional(internet.delegate_v6()) : std::nullopt;
     lan_.emplace(internet.world(), kHomeV4, v6);
-    router_.emplace(internet.world(), *lan_, outside, router_options(kind, has_v6, options.tcp),
+    router_.emplace(internet.world(), *lan_, outside, router_options(kind, has_v6, options),
                     line(options.link, has_v6));
   }
   add_host();

@@ -1,6 +1,7 @@
 #include "sim/pcp_service.h"
 
 #include <algorithm>
+#include <set>
 
 namespace openp2p::sim {
 namespace {
@@ -28,6 +29,13 @@ std::size_t PcpService::restart(MutableByteView out, TimePoint now) {
   announcement.is_response = true;
   announcement.opcode = nat::PcpOpcode::kAnnounce;
   return nat::encode_pcp(announcement, out);
+}
+
+std::vector<IpAddress> PcpService::clients() const {
+  std::set<IpAddress> found;
+  for (const auto& [internal, nonce] : owners_) found.insert(internal.ip);
+  for (const auto& [internal, nonce] : tcp_owners_) found.insert(internal.ip);
+  return {found.begin(), found.end()};
 }
 
 nat::PcpMessage PcpService::answer(const nat::PcpMessage& request, const Address& from,

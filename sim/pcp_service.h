@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "base/address.h"
 #include "base/bytes.h"
@@ -33,6 +34,7 @@ class PcpService {
   /// that goes to all hosts.
   std::size_t restart(MutableByteView out, TimePoint now);
 
+  std::vector<IpAddress> clients() const;  ///< Who has mappings.
   std::uint64_t requests() const { return requests_; }
 
  private:

@@ -43,6 +43,8 @@ Router::Router(World& world, Network& inside, Network& outside, const RouterOpti
   if (options.v6) {
     v6_.emplace(*options.v6, *options.v6, timeouts, std::vector<IpAddress>(), random.fork());
   }
+  if (options.pcp && v4_) pcp_v4_.emplace(&v4_->udp, &v4_->tcp, *options.pcp);
+  if (options.pcp && v6_) pcp_v6_.emplace(&v6_->udp, &v6_->tcp, *options.pcp);
   if (!options.v4 || options.v4->is_firewall) route_prefix(Family::kV4);
   route_prefix(Family::kV6);
 }
@@ -88,9 +90,51 @@ void Router::reboot(bool has_new_address) {
   if (has_new_address) outside_.network().readdress(outside_);
   if (v4_) v4_->reset(external_v4());
   if (v6_) v6_->reset({});
+  announce_restart(Family::kV4);
+  announce_restart(Family::kV6);
+}
+
+PcpService* Router::pcp(Family family) {
+  auto& service = family == Family::kV4 ? pcp_v4_ : pcp_v6_;
+  return service ? &*service : nullptr;
+}
+
+bool Router::is_for_pcp(const Packet& packet, const Interface& in) const {
+  return &in == &inside_ && packet.is_udp() && !packet.error && inside_.has(packet.to.ip) &&
+         packet.to.port == nat::kPcpServerPort;
+}
+
+void Router::answer_pcp(const Packet& packet) {
+  PcpService* service = pcp(family_of(packet.to.ip));
+  if (service == nullptr) return;
+  Bytes answer(nat::kPcpBytesMax);
+  answer.resize(service->on_datagram(packet.from, packet.payload.view(), answer, world_.now()));
+  if (!answer.empty()) send_inside(packet.to, packet.from, answer);
+}
+
+// To each client by itself: these networks have no multicast.
+void Router::announce_restart(Family family) {
+  PcpService* service = pcp(family);
+  const auto own = inside_.address(family);
+  if (service == nullptr || !own) return;
+  const std::vector<IpAddress> clients = service->clients();
+  Bytes announcement(nat::kPcpBytesMax);
+  announcement.resize(service->restart(announcement, world_.now()));
+  for (const IpAddress& client : clients) {
+    send_inside({*own, nat::kPcpServerPort}, {client, nat::kPcpAnnouncementPort}, announcement);
+  }
+}
+
+void Router::send_inside(const Address& from, const Address& to, ByteView datagram) {
+  Packet packet;
+  packet.from = from;
+  packet.to = to;
+  packet.payload = world_.buffers().copy(datagram);
+  inside_.network().send(inside_, std::move(packet));
 }
 
 void Router::on_packet(Packet packet, Interface& in) {
+  if (is_for_pcp(packet, in)) return answer_pcp(packet);
   if (!packet.travel(/*hops=*/1)) {  // Before the NAT sees it, as in real ones: it opens nothing.
     ++world_.counters().drops(DropReason::kHops);
     const IcmpError error{ErrorKind::kHopsExceeded, packet.from, packet.to, 0, packet.protocol};

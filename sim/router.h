@@ -8,6 +8,7 @@
 #include "sim/nat_behaviour.h"
 #include "sim/nat_table.h"
 #include "sim/network.h"
+#include "sim/pcp_service.h"
 #include "sim/tcp_nat.h"
 
 namespace openp2p::sim {
@@ -20,6 +21,7 @@ struct RouterOptions {
   UdpPolicy udp = UdpPolicy::kPass;
   std::optional<NatOptions> tcp_v4 = {};  ///< Where `v4` is given: as that unless set.
   TcpTimeouts tcp_timeouts = {};
+  std::optional<PcpServiceOptions> pcp = {};  ///< Its LAN may map ports (RFC 6887).
 };
 
 /// Connects an inside network with an outside one: a home's NAT, a carrier's (RFC 6888), an IPv6
@@ -40,7 +42,10 @@ class Router final : public Box {
   Interface& uplink() { return outside_; }
   Interface& inside() { return inside_; }
 
-  /// All mappings are lost; with `has_new_address` the outside addresses are others than before.
+  PcpService* pcp(Family family);  ///< nullptr: it has none.
+
+  /// All mappings are lost, which a PCP service announces to its clients; with `has_new_address`
+  /// the outside addresses are others than before.
   void reboot(bool has_new_address);
 
   void on_packet(Packet packet, Interface& in) override;
@@ -61,6 +66,10 @@ class Router final : public Box {
   void route_prefix(Family family);
   std::vector<IpAddress> external_v4() const;
   void pass(Packet packet, Interface& in);
+  bool is_for_pcp(const Packet& packet, const Interface& in) const;
+  void answer_pcp(const Packet& packet);
+  void announce_restart(Family family);
+  void send_inside(const Address& from, const Address& to, ByteView datagram);
   void on_icmp(Packet packet, bool is_from_inside);
   void refuse(const Packet& packet, const NatVerdict& verdict, Interface& in);
   void report(const IcmpError& error, Interface& in);
@@ -70,6 +79,8 @@ class Router final : public Box {
   Interface& outside_;
   std::optional<Tables> v4_;
   std::optional<Tables> v6_;
+  std::optional<PcpService> pcp_v4_;
+  std::optional<PcpService> pcp_v6_;
   const UdpPolicy udp_;
 };
 
