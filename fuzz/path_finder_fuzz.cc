@@ -60,7 +60,7 @@ class Schedule {
 
   void operate() {
     const int party = some_party();
-    switch (byte() % 12) {
+    switch (byte() % 13) {
       case 0:
         return world_.run_for(byte() * 10ms);
       case 1:
@@ -88,7 +88,38 @@ class Schedule {
         return world_.settle(party);
       case 11:
         return lose_ipv6(party);
+      case 12:
+        return plan(party);
     }
+  }
+
+  nat::NatProfile some_profile() {
+    nat::NatProfile profile;
+    profile.mapping = static_cast<nat::Dependence>(byte() % 5);
+    profile.filtering = static_cast<nat::Dependence>(byte() % 5);
+    profile.allocation = static_cast<nat::PortAllocation>(byte() % 5);
+    profile.external = byte() % 2 == 0 ? some_address().ip : IpAddress::v4(203, 0, 113, byte() % 3);
+    profile.last_port = static_cast<std::uint16_t>(byte() * 257);
+    profile.step = (byte() - 128) * (byte() % 2 == 0 ? 1 : 0x100'0000 - 1);
+    profile.block = {static_cast<std::uint16_t>(byte() * 257),
+                     static_cast<std::uint16_t>(byte() * 257)};
+    const std::uint8_t flags = byte();
+    profile.is_translated = (flags & 1) != 0;
+    profile.is_blocked = (flags & 6) == 6;
+    profile.is_spoilt_by_unsolicited = (flags & 8) != 0;
+    return profile;
+  }
+
+  /// Words about NATs that fit nothing, and that each side has others of.
+  void plan(int party) {
+    SideProfile own;
+    SideProfile peer;
+    own.udp = some_profile();
+    peer.udp = some_profile();
+    peer.methods = MethodSet::from_bits(byte());
+    const TimePoint go_at = world_.now() + (byte() - 128) * 100ms;
+    world_.finder(party).set_profiles(own, peer, byte(), go_at, world_.now());
+    world_.settle(party);
   }
 
   void cut(std::uint8_t which) {
@@ -136,13 +167,21 @@ class Schedule {
       const auto selected = std::ranges::count(report, "selected", &PairReport::state);
       CHECK(selected == (world_.finder(i).selected() == nullptr ? 0 : 1));
       const auto ticks = static_cast<std::uint64_t>(world_.now().time_since_epoch() / 20ms);
-      CHECK(world_.finder(i).counters().checks_sent <= 10 + ticks + 1);
+      const PathFinder::Counters& counters = world_.finder(i).counters();
+      CHECK(counters.checks_sent <= 10 + ticks + 1);
+      const auto probe_ticks =
+          static_cast<std::uint64_t>(world_.now().time_since_epoch() / ProbeBudget::kPacketGap);
+      CHECK(counters.probes_sent <= ProbeBudget::kPacketBurst + probe_ticks + 1);
+      CHECK(world_.finder(i).timeline().size() <= Timeline::kEntriesMax);
     }
   }
 
   void check_recovery() {
     world_.drop = nullptr;
     world_.loss = 0;
+    for (int i = 0; i < 2; ++i) {  // All methods are allowed again.
+      world_.finder(i).set_profiles({}, {}, 0, world_.now(), world_.now());
+    }
     world_.run_for(6min);  // The budget for new addresses fills, whatever was spent on lies.
     world_.gather_and_tell();
     world_.run_for(1min);

@@ -143,7 +143,10 @@ std::size_t PathFinder::Impl::poll_datagram(CheckTarget& to, MutableByteView out
   pair->remote().checks.take(now);
   to.path = pair->path();
   if (now < pair->hold_until) to.hop_limit = std::exchange(pair->opener_hops, std::uint8_t{0});
-  return write_check(*pair, out, now);
+  const std::size_t size = write_check(*pair, out, now);
+  // An opener gets no answer, so nothing is waited for but the moment to begin.
+  if (to.hop_limit != 0) pair->check_by(pair->hold_until);
+  return size;
 }
 
 /// Triggered checks first, then who was asked least, then by priority.

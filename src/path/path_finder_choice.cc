@@ -221,6 +221,7 @@ bool PathFinder::Impl::watch_width(TimePoint now) {
   CheckPair* next = best_other(now - kMeasuredWithin, now);
   if (next == nullptr || next->is_narrow(now)) return false;
   select(next, now);
+  tend_streams(now);
   return true;
 }
 

@@ -73,8 +73,35 @@ Bytes make_check(int from_party, std::uint64_t number, bool is_nomination, ByteV
 
 World::World(std::uint64_t seed) : random_(seed) {
   for (int i = 0; i < 2; ++i) {
-    party(i).finder = std::make_unique<PathFinder>(config_of(i), random_.fork(), Log(), now_);
+    PathFinderConfig config = config_of(i);
+    config.sockets = &sources_[static_cast<std::size_t>(i)];
+    config.probes = &probes_[static_cast<std::size_t>(i)];
+    party(i).finder = std::make_unique<PathFinder>(config, random_.fork(), Log(), now_);
   }
+}
+
+World::~World() {
+  for (Party& party : parties_) party.finder.reset();  // It closes sockets, which must be there.
+}
+
+std::optional<SocketSource::Opened> World::Sockets::open_udp(bool is_v4) {
+  auto& sockets = world_.party(index_).sockets;
+  const auto first = std::ranges::find_if(
+      sockets, [&](const Socket& socket) { return socket.address.ip.is_v4() == is_v4; });
+  if (first == sockets.end()) return std::nullopt;
+  if (std::ranges::count(sockets, true, &Socket::is_fan) == static_cast<long>(kFanMax)) {
+    return std::nullopt;
+  }
+  Socket socket{SocketId{world_.next_socket_++}, first->address, first->router, true};
+  socket.address.port = world_.next_fan_port_++;
+  sockets.push_back(socket);
+  return Opened{socket.id, socket.address};
+}
+
+void World::Sockets::close(SocketId id) {
+  const auto closed = std::erase_if(world_.party(index_).sockets,
+                                    [&](const Socket& s) { return s.is_fan && s.id == id; });
+  CHECK(closed == 1);  // Its own, and once.
 }
 
 Router* World::add_router(const Router::Options& options) {
@@ -92,6 +119,7 @@ void World::gather(int index) {
   gathered.clear();
   const Address server = address("198.51.100.1:3478");
   for (const Socket& socket : party(index).sockets) {
+    if (socket.is_fan) continue;
     gathered.push_back({CandidateType::kHost, socket.address, socket.id});
     if (socket.router != nullptr && !socket.router->options().is_firewall) {
       const Address outside = socket.router->outbound(socket.address, server, now_);

@@ -49,6 +49,7 @@ struct Socket {
   SocketId id;
   Address address;
   Router* router = nullptr;  ///< nullptr: on the public internet.
+  bool is_fan = false;       ///< Opened by the finder for a search.
 };
 
 /// One party: a finder, its sockets, and a driver's loop.
@@ -70,7 +71,10 @@ struct Flight {
 
 class World {
  public:
+  static constexpr std::size_t kFanMax = 48;  ///< What this world's systems give a finder.
+
   explicit World(std::uint64_t seed);
+  ~World();
 
   Router* add_router(const Router::Options& options);
   /// Party 0 controls, party 1 is controlled.
@@ -107,6 +111,22 @@ class World {
   std::uint64_t trace = 0;        ///< A hash over everything sent: equal seeds, equal traces.
 
  private:
+  /// A finder's further sockets are behind the router of its first one.
+  class Sockets final : public SocketSource {
+   public:
+    Sockets(World& world, int index) : world_(world), index_(index) {}
+    std::optional<Opened> open_udp(bool is_v4) override;
+    std::optional<SocketId> connect_tcp(const Address&, std::uint16_t, Duration) override {
+      return std::nullopt;
+    }
+    std::uint16_t listen_tcp() override { return 0; }
+    void close(SocketId socket) override;
+
+   private:
+    World& world_;
+    int index_;
+  };
+
   void at(TimePoint time, std::function<void()> action);
   void send(const Socket& socket, const Address& to, ByteView bytes);
   void arrive(const Flight& flight, const Router* origin);
@@ -121,6 +141,9 @@ class World {
   std::uint32_t next_socket_ = 1;
   std::map<std::pair<TimePoint, std::uint64_t>, std::function<void()>> events_;
   std::vector<std::unique_ptr<Router>> routers_;
+  std::array<Sockets, 2> sources_{Sockets(*this, 0), Sockets(*this, 1)};
+  std::array<ProbeBudget, 2> probes_;
+  std::uint16_t next_fan_port_ = 50'000;
   std::array<Party, 2> parties_;
   std::array<std::vector<Candidate>, 2> gathered_;
 };
