@@ -27,6 +27,11 @@ void CheckPair::restart(TimePoint now) {
   due_at_ = now;
 }
 
+void CheckPair::renew_nomination() {
+  is_nomination_known_ = false;
+  for (Transaction& transaction : transactions_) transaction.is_nomination = false;
+}
+
 void CheckPair::check_by(TimePoint at) { due_at_ = std::min(due_at_, at); }
 
 Duration CheckPair::gap_after_check() const {

@@ -90,7 +90,8 @@ class CheckPair {
   int rtt_samples() const { return rtt_samples_; }
   unsigned checks_sent() const { return checks_sent_; }
   bool is_nomination_known() const { return is_nomination_known_; }
-  void renew_nomination() { is_nomination_known_ = false; }
+  /// The peer has to hear of it again: answers to what was sent before say nothing.
+  void renew_nomination();
 
   std::uint64_t priority = 0;  ///< RFC 8445 section 6.1.2.3.
   Candidate local;

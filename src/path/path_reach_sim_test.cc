@@ -4,7 +4,7 @@
 #include <array>
 #include <utility>
 
-#include "path/reach_simulation.h"
+#include "path/test_reach.h"
 
 namespace openp2p::path::reach {
 namespace {

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "path/planner.h"
-#include "path/reach_simulation.h"
+#include "path/test_reach.h"
 
 namespace openp2p::path::reach {
 namespace {

@@ -1,4 +1,4 @@
-#include "path/reach_simulation.h"
+#include "path/test_reach.h"
 
 #include <span>
 #include <utility>
