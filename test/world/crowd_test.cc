@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <list>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "test/world/three_nodes.h"
@@ -13,6 +14,13 @@ namespace openp2p::test {
 namespace {
 
 using namespace std::chrono_literals;
+
+std::string session_of(SimulatedNode& node, const std::string& peer) {
+  for (const agent::PeerStatus& status : node.node().peers()) {
+    if (status.name == peer) return status.session;
+  }
+  return "unknown";
+}
 
 TEST(Glare, BothSidesCallAtOnceAndOneSessionRemains) {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
@@ -43,6 +51,39 @@ TEST(Glare, BothSidesCallAtOnceAndOneSessionRemains) {
     EXPECT_EQ(there.received, net.file) << net.a.node().forwards().front().reason;
     EXPECT_EQ(back.received, net.file) << net.b.node().forwards().front().reason;
     EXPECT_EQ(net.a.node().status().sessions, 1U);
+  }
+}
+
+/// Offers that cross on the way, or that one side sends while the other's is all but there.
+TEST(Glare, OffersThatCrossWithAnySkewEndInOneSessionThatStays) {
+  for (int skew_ms = 0; skew_ms <= 200; skew_ms += 4) {
+    SCOPED_TRACE(testing::Message() << "skew " << skew_ms << " ms");
+    ThreeNodes net(static_cast<std::uint64_t>(skew_ms) + 1);
+    ASSERT_FALSE(net.a.node().remove_forward("web"));
+    const bool is_a_first = skew_ms % 8 == 0;
+    SimulatedNode& first = is_a_first ? net.a : net.b;
+    SimulatedNode& second = is_a_first ? net.b : net.a;
+    int answered = 0;
+    const auto ping = [&](SimulatedNode& from, const char* to) {
+      from.node().advance(net.world.now());
+      ASSERT_FALSE(from.node().ping(to, 1, [&](const agent::PingReply& reply) {
+        if (reply.rtt) ++answered;
+        return true;
+      }));
+      from.poke();
+    };
+
+    ping(first, is_a_first ? "nas" : "laptop");
+    net.world.run_for(std::chrono::milliseconds(skew_ms));
+    ping(second, is_a_first ? "laptop" : "nas");
+
+    ASSERT_TRUE(net.run_until([&] { return answered == 2; }, 3s));
+    for (int i = 0; i < 50; ++i) {
+      net.world.run_for(100ms);
+      ASSERT_EQ(net.a.node().status().sessions, 1U);
+    }
+    EXPECT_EQ(session_of(net.a, "nas"), "connected");
+    EXPECT_EQ(session_of(net.b, "laptop"), "connected");
   }
 }
 
