@@ -1,10 +1,8 @@
 #include "test/world/reach.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
 #include <atomic>
+#include <cmath>
 #include <map>
 #include <thread>
 
@@ -174,8 +172,8 @@ double seconds(Duration duration) { return std::chrono::duration<double>(duratio
 double quantile(std::vector<double>& values, double share) {
   if (values.empty()) return 0;
   std::ranges::sort(values);
-  const auto below = static_cast<std::size_t>(share * static_cast<double>(values.size()));
-  return values[std::min(below, values.size() - 1)];
+  const double rank = std::ceil(share * static_cast<double>(values.size()));
+  return values[static_cast<std::size_t>(rank) - 1];
 }
 
 std::string most_frequent(const std::map<std::string, unsigned>& counts) {
@@ -221,13 +219,13 @@ ReachCell summarize(const ReachPair& pair, std::span<const ReachRun> runs) {
   return cell;
 }
 
-std::vector<ReachCell> measure_reach(const std::vector<ReachPair>& pairs, unsigned seeds,
+std::vector<ReachCell> measure_reach(const std::vector<ReachPair>& pairs, Seeds seeds,
                                      unsigned threads, const ReachConditions& conditions) {
-  std::vector<ReachRun> runs(pairs.size() * seeds);
+  std::vector<ReachRun> runs(pairs.size() * seeds.count);
   std::atomic<std::size_t> next = 0;
   const auto work = [&] {
     for (std::size_t i = next++; i < runs.size(); i = next++) {
-      runs[i] = run_reach(pairs[i / seeds], 1 + i % seeds, conditions);
+      runs[i] = run_reach(pairs[i / seeds.count], seeds.first + i % seeds.count, conditions);
     }
   };
   std::vector<std::jthread> others;
@@ -236,7 +234,7 @@ std::vector<ReachCell> measure_reach(const std::vector<ReachPair>& pairs, unsign
   others.clear();  // Waits for them.
   std::vector<ReachCell> cells;
   for (std::size_t i = 0; i < pairs.size(); ++i) {
-    cells.push_back(summarize(pairs[i], std::span(runs).subspan(i * seeds, seeds)));
+    cells.push_back(summarize(pairs[i], std::span(runs).subspan(i * seeds.count, seeds.count)));
   }
   return cells;
 }

@@ -121,8 +121,12 @@ struct ReachCell {
   double direct_rate() const { return runs == 0 ? 0 : static_cast<double>(direct) / runs; }
 };
 ReachCell summarize(const ReachPair& pair, std::span<const ReachRun> runs);
-/// Seeds 1 to `seeds` of each pair, on so many threads; worlds share nothing.
-std::vector<ReachCell> measure_reach(const std::vector<ReachPair>& pairs, unsigned seeds,
+struct Seeds {
+  unsigned count = 0;
+  std::uint64_t first = 1;
+};
+/// Runs each pair with these seeds, on so many threads; worlds share nothing.
+std::vector<ReachCell> measure_reach(const std::vector<ReachPair>& pairs, Seeds seeds,
                                      unsigned threads = 1, const ReachConditions& conditions = {});
 
 /// A list with one object a cell: `a`, `b`, `mapping`, `where`, `runs`, `direct_rate`, `reason`, ..

@@ -25,7 +25,7 @@ std::vector<std::string> kind_names() {
 }
 
 struct Request {
-  unsigned seeds = 200;
+  Seeds seeds = {.count = 200};
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
   std::vector<std::string> kinds = kind_names();
   std::vector<std::string> to = {};
@@ -61,7 +61,8 @@ int main(int argc, char** argv) {
   using namespace openp2p::test;
   Request request;
   CLI::App app("Measures which pairs of NATs reach each other directly, in virtual time");
-  app.add_option("--seeds", request.seeds, "Runs a cell")->check(CLI::Range(1, 1'000'000));
+  app.add_option("--seeds", request.seeds.count, "Runs a cell")->check(CLI::Range(1, 1'000'000));
+  app.add_option("--first-seed", request.seeds.first, "To look at one run again");
   app.add_option("--threads", request.threads)->check(CLI::Range(1, 256));
   app.add_option("--kinds", request.kinds, "Only these NATs, named as in the table; on both sides")
       ->check(CLI::IsMember(kind_names()));

@@ -21,7 +21,7 @@ std::string name_of(const ReachPair& pair) {
 }
 
 ReachCell measure(const ReachPair& pair, unsigned seeds) {
-  return measure_reach({pair}, seeds).front();
+  return measure_reach({pair}, {.count = seeds}).front();
 }
 
 void expect_easy(const ReachPair& pair, unsigned seeds) {
