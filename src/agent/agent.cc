@@ -78,6 +78,7 @@ class Agent final : public NodeMemory {
     driver_.start();
     io_.run();
     driver_.stop();
+    take_mappings_back();
     return exit_code_;
   }
 
@@ -136,6 +137,12 @@ class Agent final : public NodeMemory {
     }
     node.forwards = state.forwards;
     return node;
+  }
+
+  /// Routers are asked to forget what they mapped; the node says when it has waited long enough.
+  void take_mappings_back() {
+    io_.restart();
+    while (!driver_.node().is_stopped() && io_.run_one_for(PortMapper::kStopMax) != 0) continue;
   }
 
   /// nullopt: it is on the disk.

@@ -118,6 +118,7 @@ void Node::map_ports() {
 
 void Node::stop(TimePoint now) {
   context_.now = now;
+  is_stopping_ = true;
   port_mapper_.stop();
   forwards_.stop();
   for (auto& [id, peer] : peers_) peer->close("that node stopped");
@@ -133,8 +134,8 @@ void Node::on_datagrams(SocketId socket, const Address& from, ByteView datagrams
 void Node::on_connected(SocketId socket, const Address& local, const Address& remote,
                         bool is_incoming, TimePoint now) {
   context_.now = now;
+  if (nat_watch_.on_connected(socket, remote)) return;
   endpoint_->on_connected(socket, local, remote, is_incoming, now);
-  nat_watch_.on_connected(socket, remote);
 }
 
 void Node::on_disconnected(SocketId socket, std::error_code why, TimePoint now) {
@@ -150,6 +151,7 @@ void Node::on_stun(SocketId socket, const Address& from, ByteView datagram, Time
 
 void Node::on_timeout(TimePoint now) {
   context_.now = now;
+  if (is_stopping_) return port_mapper_.on_timeout();
   endpoint_->on_timeout(now);
   server_.on_timeout();
   nat_watch_.on_timeout();
@@ -161,6 +163,7 @@ void Node::on_timeout(TimePoint now) {
 }
 
 std::optional<TimePoint> Node::next_timeout() const {
+  if (is_stopping_) return port_mapper_.next_timeout();
   std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), server_.next_timeout());
   for (const auto& [id, peer] : peers_) next = earlier(next, peer->next_timeout());
   next = earlier(next, earlier(forwards_.next_timeout(), pinger_.next_timeout()));

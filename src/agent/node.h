@@ -143,6 +143,7 @@ class Node final : public NodeControl,
   NodeMemory& memory_;
   const Options options_;
   const TimePoint started_at_;
+  bool is_stopping_ = false;  ///< Only mappings are still taken back.
   std::string name_;
   std::string network_;
   std::optional<Address> observed_;
