@@ -134,7 +134,7 @@ void GatewayMapper::pump() {
 void GatewayMapper::on_pcp(const Address& from, ByteView datagram, TimePoint now) {
   context_.now = now;
   if (!pcp_ || !pcp_->on_datagram(from, datagram, now)) return;
-  settle();
+  if (!is_removing_) settle();
   context_.wake();
 }
 
@@ -172,7 +172,10 @@ void GatewayMapper::refresh() {
 
 void GatewayMapper::on_timeout() {
   const TimePoint now = context_.now;
-  if (is_removing_) return;
+  if (is_removing_) {
+    if (pcp_) pcp_->on_timeout(now);
+    return pump();
+  }
   if (retry_at_ && now >= *retry_at_) {
     retry_at_.reset();
     refresh();
@@ -189,7 +192,7 @@ void GatewayMapper::on_timeout() {
 }
 
 std::optional<TimePoint> GatewayMapper::next_timeout() const {
-  if (is_removing_) return std::nullopt;
+  if (is_removing_) return pcp_ ? pcp_->next_timeout() : std::nullopt;
   std::optional<TimePoint> next = retry_at_;
   if (pcp_) next = earlier(next, pcp_->next_timeout());
   for (const Asked& asked : asked_) {
@@ -372,7 +375,9 @@ void GatewayMapper::remove() {
 }
 
 bool GatewayMapper::is_removed() const {
-  return is_removing_ && std::ranges::none_of(asked_, [](const Asked& a) { return !!a.release; });
+  const bool is_pcp_removed = !pcp_ || pcp_->is_removed();
+  return is_removing_ && is_pcp_removed &&
+         std::ranges::none_of(asked_, [](const Asked& a) { return !!a.release; });
 }
 
 std::vector<Mapped> GatewayMapper::mapped() const {

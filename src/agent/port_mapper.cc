@@ -63,8 +63,8 @@ void PortMapper::on_timeout() {
 }
 
 std::optional<TimePoint> PortMapper::next_timeout() const {
-  if (stop_by_) return is_stopped() ? std::nullopt : stop_by_;
-  std::optional<TimePoint> next;
+  if (stop_by_ && is_stopped()) return std::nullopt;
+  std::optional<TimePoint> next = stop_by_;
   for (const auto& mapper : gateways_) next = earlier(next, mapper->next_timeout());
   return next;
 }

@@ -13,6 +13,9 @@ using namespace std::chrono_literals;
 constexpr Duration kInitialWait = 3s;
 // Section 14.1.3: so that a home's devices do not all ask in the moment the router is back.
 constexpr Duration kRecoveryDelayMax = 5s;
+// Of requests to remove: section 8.1.1's first wait is longer than anybody waits for an end.
+constexpr Duration kRemovalWait = 400ms;
+constexpr unsigned kRemovalSendsMax = 3;
 // Errors say when to come again; the first time at least this, then twice as long, ..
 constexpr Duration kRetryMin = 30s;
 
@@ -66,16 +69,43 @@ void PcpClient::remove_all() {
   for (Entry& entry : entries_) {
     // What was asked for and not answered may exist all the same.
     entry.is_due = is_answered_ && entry.mapping.state != State::kSilent;
+    entry.is_gone = !entry.is_due;
+    entry.sends = 0;
     entry.due_at.reset();
+  }
+}
+
+bool PcpClient::is_removed() const {
+  return is_removing_ && std::ranges::all_of(entries_, &Entry::is_gone);
+}
+
+void PcpClient::on_removed(const PcpMessage& answer) {
+  for (Entry& entry : entries_) {
+    // An error is an answer, too. A late grant is not.
+    const bool is_grant = answer.result == PcpResult::kSuccess && answer.lifetime_s != 0;
+    if (entry.nonce != answer.map.nonce || is_grant) continue;
+    entry.is_gone = true;
+    entry.is_due = false;
+    entry.due_at.reset();
+  }
+}
+
+void PcpClient::on_removal_timeout(TimePoint now) {
+  for (Entry& entry : entries_) {
+    if (!entry.due_at || now < *entry.due_at) continue;
+    entry.due_at.reset();
+    entry.is_gone = entry.sends >= kRemovalSendsMax;
+    entry.is_due = !entry.is_gone;
   }
 }
 
 bool PcpClient::on_datagram(const Address& from, ByteView datagram, TimePoint now) {
   const bool is_from_server = from.ip == config_.server.ip;
-  if (!is_from_server || is_removing_) return false;
+  if (!is_from_server) return false;
   const auto message = decode_pcp(datagram);
   if (!message) {
-    if (!is_answered_ && from.port == config_.server.port && is_pcp_version_refusal(datagram)) {
+    if (!is_answered_ && !is_removing_ && from.port == config_.server.port &&
+        is_pcp_version_refusal(datagram)) {
       refuse_version();
       return true;
     }
@@ -84,12 +114,16 @@ bool PcpClient::on_datagram(const Address& from, ByteView datagram, TimePoint no
   if (!message->is_response) return false;
   if (message->opcode == PcpOpcode::kAnnounce) return on_announcement(*message, now);
   if (from.port != config_.server.port) return false;
+  if (is_removing_) {
+    on_removed(*message);
+    return true;
+  }
   on_map(*message, now);
   return true;
 }
 
 bool PcpClient::on_announcement(const PcpMessage& message, TimePoint now) {
-  if (message.result != PcpResult::kSuccess || entries_.empty()) return false;
+  if (message.result != PcpResult::kSuccess || entries_.empty() || is_removing_) return false;
   // One that was silent or spoke another version until now has been restarted, too.
   const bool is_known = is_answered_ && !is_version_refused_;
   is_version_refused_ = false;
@@ -190,7 +224,7 @@ void PcpClient::expire(Entry& entry, TimePoint now) {
 }
 
 void PcpClient::on_timeout(TimePoint now) {
-  if (is_removing_) return;
+  if (is_removing_) return on_removal_timeout(now);
   for (Entry& entry : entries_) {
     expire(entry, now);
     if (!entry.due_at || now < *entry.due_at) continue;
@@ -211,13 +245,17 @@ std::size_t PcpClient::poll_datagram(MutableByteView out, TimePoint now) {
     entry.is_due = false;
     ++entry.sends;
     const PcpMessage message = request(entry);
-    if (!is_removing_) schedule_after_send(entry, now);
+    schedule_after_send(entry, now);
     return encode_pcp(message, out);
   }
   return 0;
 }
 
 void PcpClient::schedule_after_send(Entry& entry, TimePoint now) {
+  if (is_removing_) {
+    entry.due_at = now + kRemovalWait;
+    return;
+  }
   if (entry.mapping.state == State::kMapped && !entry.is_remaking) {
     // Section 11.2.1: half of what is left, each time.
     const Duration left = std::max<Duration>(entry.expires_at - now, Duration::zero());

@@ -72,8 +72,10 @@ class PcpClient {
   void add(PcpProtocol protocol, std::uint16_t internal_port, const PcpNonce& nonce, TimePoint now);
   /// Asks for everything again, at once: what was given up, too.
   void refresh(TimePoint now);
-  /// Takes everything back: one datagram a mapping, without waiting for answers.
+  /// Takes everything back: each is repeated until it is answered, within a second and a half, as
+  /// somebody waits for the program's end.
   void remove_all();
+  bool is_removed() const;  ///< The gateway knows, or was given up.
 
   /// True if it is an answer or announcement of this gateway; others are left alone. Announcements
   /// come in through a socket of their own, at kPcpAnnouncementPort.
@@ -100,11 +102,14 @@ class PcpClient {
     unsigned sends = 0;     ///< Since the last answer.
     unsigned refusals = 0;  ///< In a row.
     bool is_due = false;
+    bool is_gone = false;      ///< Taken back.
     bool is_remaking = false;  ///< kMapped, but the gateway has lost it.
   };
 
   bool on_announcement(const PcpMessage& message, TimePoint now);
   void on_map(const PcpMessage& answer, TimePoint now);
+  void on_removed(const PcpMessage& answer);
+  void on_removal_timeout(TimePoint now);
   bool is_paced(TimePoint now);
   void remake_all(Duration delay, const Entry* except, TimePoint now);
   void granted(Entry& entry, const PcpMessage& answer, TimePoint now);

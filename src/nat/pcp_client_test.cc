@@ -243,6 +243,27 @@ TEST_F(PcpClientTest, TakesEverythingBack) {
   EXPECT_FALSE(is_reachable());
 }
 
+TEST_F(PcpClientTest, RepeatsARemovalThatWasLostAndGivesUpSoon) {
+  use_gateway();
+  start();
+  drops_ = 3;
+  client_->remove_all();
+  pump();
+  EXPECT_FALSE(client_->is_removed());
+
+  run_for(900ms);
+  EXPECT_TRUE(client_->is_removed());
+  EXPECT_FALSE(is_reachable());
+
+  start();
+  service_.reset();
+  client_->remove_all();
+  pump();
+  run_for(1'300ms);
+  EXPECT_TRUE(client_->is_removed());
+  EXPECT_FALSE(client_->next_timeout());
+}
+
 TEST_F(PcpClientTest, AProgramThatStartsAgainGoesOnWithItsMapping) {
   use_gateway();
   start();

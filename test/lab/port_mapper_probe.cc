@@ -48,7 +48,7 @@ class Probe {
             /*incarnation=*/1,
             [this] { settle(); }},
         mapper_(
-            context_, [this] { is_changed_ = true; }, lease),
+            context_, [] {}, lease),
         timer_(io, [this](TimePoint now) { input(now, [this] { mapper_.on_timeout(); }); }),
         signals_(io, SIGTERM, SIGUSR1) {}
 
@@ -76,10 +76,7 @@ class Probe {
   }
 
   void settle() {
-    const bool is_settled = mapper_.is_settled();
-    if (is_changed_ || is_settled != was_settled_) print(is_settled);
-    is_changed_ = false;
-    was_settled_ = is_settled;
+    print();
     timer_.arm(mapper_.next_timeout());
     if (!mapper_.is_stopped()) return;
     fmt::print("{{\"stopped\": true}}\n");
@@ -87,7 +84,7 @@ class Probe {
     io_.stop();
   }
 
-  void print(bool is_settled) {
+  void print() {
     std::string mapped, evidence;
     for (const agent::Mapped& mapping : mapper_.all_mapped()) {
       mapped += fmt::format(
@@ -100,8 +97,11 @@ class Probe {
     for (const std::string& line : mapper_.evidence()) {
       evidence += (evidence.empty() ? "" : ", ") + quoted(line);
     }
-    fmt::print("{{\"settled\": {}, \"mapped\": [{}], \"evidence\": [{}]}}\n", is_settled, mapped,
-               evidence);
+    std::string line = fmt::format(R"({{"settled": {}, "mapped": [{}], "evidence": [{}]}})",
+                                   mapper_.is_settled(), mapped, evidence);
+    if (line == last_line_) return;
+    last_line_ = std::move(line);
+    fmt::print("{}\n", last_line_);
     std::fflush(stdout);
   }
 
@@ -113,8 +113,7 @@ class Probe {
   agent::PortMapper mapper_;
   net::Timer timer_;
   boost::asio::signal_set signals_;
-  bool is_changed_ = false;
-  bool was_settled_ = false;
+  std::string last_line_;
 };
 
 std::uint16_t port_of(const char* text) {
