@@ -182,8 +182,9 @@ void PathFinder::Impl::note_choice(const CheckPair* old, TimePoint now) {
   }
   if (!selected_->is_prepared) prepare(*selected_, now);
   // The peer's search may have met an ordinary pair of ours.
-  const bool is_searched = selected_->path().remote.ip == peer_profile_.udp.external &&
-                           spray_.probes_sent() > 0 && !selected_->is_stream();
+  const bool has_steps = plan_ && !plan_->steps.empty();  // Of the latest plan, not the search's.
+  const bool is_searched = has_steps && spray_.probes_sent() > 0 && !selected_->is_stream() &&
+                           selected_->path().remote.ip == peer_profile_.udp.external;
   if (is_searched && selected_->method == Method::kPunch) {
     selected_->method = plan_->steps.front().method;
   }
