@@ -115,7 +115,10 @@ void FramedSockets::close(SocketId socket) {
   Entry& entry = *found->second;
   entry.is_open = false;
   host_.world().cancel(entry.failure);
-  if (entry.connection != nullptr) entry.connection->close();
+  if (entry.connection != nullptr) {
+    // As net::FramedStream: no TIME-WAIT where nothing is on its way.
+    entry.connection->queued_bytes() == 0 ? entry.connection->abort() : entry.connection->close();
+  }
   retired_.push_back(std::move(found->second));
   entries_.erase(found);
   if (host_.world().is_pending(sweep_)) return;

@@ -248,6 +248,7 @@ bool FramedStream::State::write(ByteView frames, std::size_t segment_bytes, Time
 }
 
 void FramedStream::State::close() {
+  if (is_connected) skip_time_wait(socket.number());
   is_connected = false;
   patience.reset();
   readiness.reset();

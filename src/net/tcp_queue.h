@@ -12,6 +12,10 @@ void limit_tcp_queue(int socket, std::size_t bytes_max);
 std::size_t unsent_bytes(int socket);
 /// Bytes that were written and not acknowledged yet, sent or not. 0: not known.
 std::size_t undelivered_bytes(int socket);
+/// To be called before closing: if the peer has everything, the connection ends by RST, so that the
+/// system does not keep its pair of addresses in TIME-WAIT (RFC 9293 section 3.6.1) and it can be
+/// opened anew at once, as NAT traversal from one port needs. Else what was written is delivered.
+void skip_time_wait(int socket);
 /// Ends a connection whose other side is gone, though nothing is being sent.
 void watch_for_death(int socket);
 
