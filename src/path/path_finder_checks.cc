@@ -117,6 +117,7 @@ void PathFinder::Impl::trigger(CheckPair& pair, TimePoint now) {
   pair.hold_until = TimePoint::min();  // What came through shows that our NAT is open, and theirs.
   pair.check_by(now);
   pair.is_triggered = true;
+  pair.hold_until = TimePoint::min();  // The peer came through, so its NAT is open.
 }
 
 void PathFinder::Impl::share_wakeup(CheckPair& pair, TimePoint now) {

@@ -17,6 +17,8 @@ constexpr Duration kGoWithin = 3s;
 constexpr Duration kHopelessPatience = 4s;
 /// The last answers to a search.
 constexpr Duration kSearchPatience = 1500ms;
+/// A signal that was lost comes so much later, as a rule (RFC 9002 section 6.2).
+constexpr Duration kAnswererGrace = 600ms;
 /// IPv6 on both sides needs no search, as a rule.
 constexpr Duration kIpv6Patience = 500ms;
 /// After a path was chosen the peer may choose another for a while; then one socket is enough.
@@ -67,11 +69,14 @@ void PathFinder::Impl::prepare(CheckPair& pair, TimePoint now) {
   pair.is_prepared = true;
   if (!pair.method) pair.method = method_of(pair);
   pair.is_barred = plan_ && !plan_->methods.has(*pair.method) && !pair.is_valid();
-  const bool is_held = plan_ && plan_->opener_hops != 0 && now < go_at_ && !pair.is_valid() &&
+  // The controlling side knows that the other has sent its opener. The controlled one does not, if
+  // the signal was late, so it waits a little for a check of the peer's, which ends the wait.
+  const TimePoint hold_until = go_at_ + (is_controlling() ? Duration::zero() : kAnswererGrace);
+  const bool is_held = plan_ && plan_->opener_hops != 0 && now < hold_until && !pair.is_valid() &&
                        pair.checks_sent() == 0 && !pair.is_stream() && !pair.is_triggered &&
                        pair.path().remote.ip.is_v4() && is_internet(pair.path().remote.ip);
   pair.opener_hops = is_held ? plan_->opener_hops : std::uint8_t{0};
-  pair.hold_until = is_held ? go_at_ : TimePoint::min();
+  pair.hold_until = is_held ? hold_until : TimePoint::min();
 }
 
 Method PathFinder::Impl::method_of(const CheckPair& pair) const {
