@@ -125,7 +125,7 @@ void Client::on_stream_stopped(session::Session&, session::StreamId id, std::uin
 }
 
 void Client::on_stream_closed(session::Session&, session::StreamId) {}
-void Client::on_path_changed(session::Session&) {}
+void Client::on_path_changed(session::Session&) { handler_.on_moved(*this); }
 void Client::on_batch_end(session::Session&) {}
 
 void Client::on_closed(session::Session&, const session::CloseReason&) {

@@ -20,6 +20,8 @@ class ClientHandler {
   virtual ~ClientHandler() = default;
   virtual TimePoint now() const = 0;
   virtual void on_message(Client& client, ClientMessage message) = 0;
+  /// The session goes another way now: the client may be seen at another address.
+  virtual void on_moved(Client& client) = 0;
   /// The client wants its session closed: Client::close() is to be called once no session's call is
   /// under way. Told once.
   virtual void on_doomed(Client& client) = 0;

@@ -369,6 +369,13 @@ void Core::record_seen() {
                  }));
 }
 
+/// A node cannot tell by itself: behind a router with a new address its own path looks as before,
+/// and what it asks at the moment of the change is still answered with the old address.
+void Core::on_moved(Client& client) {
+  if (client.state() != Client::State::kMember) return;
+  client.send(encode_pong(/*number=*/0, now_.wall, client.observed_address()));
+}
+
 void Core::on_doomed(Client& client) {
   ++counters_.clients_doomed;
   doomed_.push_back(client.id());

@@ -109,6 +109,7 @@ class Core final : private session::Gatekeeper,
   // ClientHandler
   TimePoint now() const override { return now_.mono; }
   void on_message(Client& client, ClientMessage message) override;
+  void on_moved(Client& client) override;
   void on_doomed(Client& client) override;
   void on_gone(Client& client) override;
 
