@@ -35,7 +35,8 @@ Duration step_after(Duration since_wish) {
 }
 
 bool is_final(const std::string& reason_code) {
-  return !reason_code.empty() && reason_code != "none" && reason_code != "checking";
+  return !reason_code.empty() && reason_code != "none" && reason_code != "checking" &&
+         reason_code != "waiting-for-retry";
 }
 
 /// Watches one attempt from the wish on.
@@ -48,7 +49,10 @@ class Stopwatch {
   bool look(ReachRun& run) {
     const Duration since_wish = world_.world().now() - wish_at_;
     const agent::PeerStatus a = world_.seen_by_a();
-    if (!run.told_after && is_final(a.reason_code)) run.told_after = since_wish;
+    if (is_final(a.reason_code)) {
+      run.reason = a.reason_code;
+      if (!run.told_after) run.told_after = since_wish;
+    }
     if (a.candidates.empty()) return false;
     const agent::PeerStatus b = world_.seen_by_b();
     if (b.candidates.empty()) return false;
@@ -160,7 +164,8 @@ ReachRun run_reach(const ReachPair& pair, std::uint64_t seed, const ReachConditi
   net.world().run_for(kAfterwards);
   const TimePoint now = net.world().now();
   run.conntrack = std::max(net.home_a().entries_made(now), net.home_b().entries_made(now));
-  if (!run.is_direct) run.reason = reason_of(net.seen_by_a());
+  if (run.is_direct) run.reason.clear();
+  if (!run.is_direct && run.reason.empty()) run.reason = reason_of(net.seen_by_a());
   return run;
 }
 
