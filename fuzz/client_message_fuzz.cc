@@ -8,6 +8,7 @@ using namespace openp2p::server;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size > kControlMessageBytesMax) return 0;
+  constexpr std::string_view kAddress = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
   const auto message = decode_client_message(std::as_bytes(std::span(data, size)));
   if (!message) return 0;
   if (const auto* hello = std::get_if<Hello>(&*message)) {
@@ -18,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   } else if (const auto* signal = std::get_if<SignalRequest>(&*message)) {
     CHECK(signal->body.size() <= kSignalBodyBytesMax);
-    CHECK(encode_signal(signal->to, signal->number, signal->body).size() <=
+    CHECK(encode_signal(signal->to, signal->number, signal->body, kAddress).size() <=
           kControlMessageBytesMax);
   } else if (const auto* rename = std::get_if<Rename>(&*message)) {
     CHECK(rename->name.size() <= kNameWishBytesMax);

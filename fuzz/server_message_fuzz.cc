@@ -34,6 +34,18 @@ class NoPlatform final : public Platform {
     return std::make_error_code(std::errc::operation_not_supported);
   }
   std::vector<IpAddress> local_addresses() const override { return {}; }
+  std::vector<net::Gateway> gateways() const override { return {}; }
+  Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(const net::Gateway&,
+                                                                 OnDatagram) override {
+    return std::make_error_code(std::errc::operation_not_supported);
+  }
+  std::unique_ptr<Pending> hear_announcements(const net::Gateway&, OnDatagram) override {
+    return nullptr;
+  }
+  std::unique_ptr<Pending> ask_gateway(
+      net::GatewayRequest, std::function<void(const net::GatewayAnswer&, TimePoint)>) override {
+    return nullptr;
+  }
 };
 
 void check_record(const NodeRecord& record) {
@@ -63,7 +75,7 @@ class Checker final : public ServerLinkHandler {
     check_record(record);
   }
   void on_node_removed(const NodeId&) override { CHECK(is_welcome_); }
-  void on_signal(const NodeId&, ByteView body) override {
+  void on_signal(const NodeId&, ByteView body, std::optional<Address>) override {
     CHECK(is_welcome_ && body.size() <= kControlMessageBytesMax);
   }
   void on_signal_failed(const NodeId&, std::uint64_t, SignalFailure) override {
