@@ -118,7 +118,7 @@ TEST_F(FramedSocketsTest, TellsHowConnectionsEnd) {
   connect();
   there_.close(server_.connected[0].socket);
   world_.run_for(1s);
-  EXPECT_EQ(client_.ends.back(), std::errc::broken_pipe);
+  EXPECT_EQ(client_.ends.back(), std::errc::connection_reset);
   EXPECT_THAT(server_.ends, IsEmpty());
   EXPECT_EQ(here_.streams().size(), 0u);
 

@@ -25,8 +25,8 @@ class FramedHandler {
   /// Datagrams that came; in UdpBuffers or the stream: gone when the handler returns.
   virtual void on_train(const DatagramTrain& train, TimePoint now) = 0;
   /// It ended, or never came to be; told once, unless the owner closed it. A system error, of those
-  /// that connect() and read() have (std::errc::connection_refused, timed_out ..), broken_pipe if
-  /// the other side ended it, or WireError::kTooLong if that broke the framing.
+  /// that connect() and read() have (std::errc::connection_refused, timed_out ..), broken_pipe or
+  /// connection_reset if the other side ended it, or WireError::kTooLong if that broke the framing.
   virtual void on_closed(std::error_code why, TimePoint now) = 0;
 };
 

@@ -173,6 +173,18 @@ TEST(FramedStream, ConnectsFromThePortOfAListener) {
   EXPECT_EQ(second.error(), std::errc::address_in_use);
 }
 
+TEST(FramedStream, ConnectsAgainFromTheSamePortAtOnce) {
+  Bench bench;
+  ASSERT_TRUE(bench.connect());
+  const std::uint16_t port = bench.near.stream->local_address().port;
+
+  bench.near.stream->close();
+  bench.far_socket.close();
+  bench.near.connected = 0;
+
+  EXPECT_TRUE(bench.connect(port)) << "the pair of addresses waits for its old segments to die";
+}
+
 // A connection attempt that is refused by nobody: what says so never reaches the socket.
 void ignore_resets(const Descriptor& socket) {
   std::array<sock_filter, 4> code = {
