@@ -5,15 +5,23 @@ behind natbox, and puts the tables into docs/reach.md. With --json it prints the
 """
 
 import argparse
+import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reach.md"
+LAB_RUNS = ROOT / "build" / "reach-lab.json"
+LAB_ENTERED = "OPENP2P_LAB_ENTERED"  # As in lab.py: a run enters namespaces of its own.
+LAB_RUN_SECONDS = 120  # One that has no path gives up after half of it.
+# Of two cores a run needs a tenth, and most of that before the clock runs.
+LAB_JOBS = 4
 BEGIN, END = "<!-- results: written by ./dev reach -->", "<!-- end of results -->"
 CLAIMED = "birthday"  # Where 99.9 % is claimed, 200 runs could not tell.
 CLAIMED_SEEDS = 2000
@@ -55,41 +63,80 @@ def most_frequent(values):
     return statistics.mode(values) if values else ""
 
 
-def lab_cell(lab_module, run_cell, pair, options):
+def lab_cell(pair, runs):
     """The runs of one cell, put together as openp2p_reach does."""
-    a, b, mapping = pair
-    runs = []
-    for seed in range(1, options.runs + 1):
-        with lab_module.Lab("reach") as lab:
-            # In the scene the second home asks for the first.
-            runs.append(run_cell(lab, b, a, (mapping, mapping), loss=0.005, seed=seed))
     direct = [run for run in runs if run["direct"]]
-    times = [run["t_s"] for run in direct]
+
+    def of_direct(value, share):
+        return quantile([run[value] for run in direct], share)
+
     return {
-        "a": a, "b": b, "mapping": mapping, "where": "lab", "runs": len(runs),
+        "a": pair[0], "b": pair[1], "mapping": False, "where": "lab", "runs": len(runs),
         "direct_rate": len(direct) / len(runs),
         "reason": most_frequent([run["reason_code"] or run["reason"]
                                  for run in runs if not run["direct"]]),
-        "t_median_s": quantile(times, 0.5), "t_p95_s": quantile(times, 0.95),
-        "wish_median_s": quantile(times, 0.5), "wish_p95_s": quantile(times, 0.95),
-        "packets_median": quantile([run["packets"] for run in direct], 0.5),
+        "told_p95_s": quantile([run["t_reason_s"] for run in runs if run["t_reason_s"]], 0.95),
+        "t_median_s": of_direct("t_s", 0.5), "t_p95_s": of_direct("t_s", 0.95),
+        "wish_median_s": of_direct("wish_s", 0.5), "wish_p95_s": of_direct("wish_s", 0.95),
+        "packets_median": of_direct("packets", 0.5), "packets_p95": of_direct("packets", 0.95),
         "conntrack_max": max(run["conntrack_max"] for run in runs),
         "method": most_frequent([run["method"] for run in direct]),
     }
 
 
-def lab_cells(options):
-    sys.path.insert(0, str(ROOT / "test" / "lab"))
-    import lab
-    from reach_scene import run_cell
+class LabRuns:
+    """The runs with real programs. Each is a lab of its own, in a process of its own, and is in the
+    file LAB_RUNS as soon as it is over, so that --resume goes on where an earlier call ended."""
 
-    kinds = options.kinds or lab.NATBOX_KINDS
-    cells = []
-    for a in kinds:
-        for b in kinds:
-            say(f"lab: {a} -> {b}, {options.runs} runs")
-            cells.append(lab_cell(lab, run_cell, (a, b, False), options))
-    return cells
+    def __init__(self, options):
+        self._options, self._lock = options, threading.Lock()
+        self._runs, self._failed = [], 0
+        if options.resume and LAB_RUNS.exists():
+            self._runs = json.loads(LAB_RUNS.read_text())
+
+    def cells(self):
+        sys.path.insert(0, str(ROOT / "test" / "lab"))
+        from lab_natbox import NATBOX_KINDS
+
+        kinds = self._options.kinds or NATBOX_KINDS
+        pairs = list(itertools.product(kinds, kinds))
+        self._make_missing(pairs)
+        if self._failed:
+            say(f"{self._failed} runs failed; --resume repeats these alone")
+        by_pair = {pair: [run for run in self._runs if (run["a"], run["b"]) == pair]
+                   for pair in pairs}
+        return [lab_cell(pair, runs) for pair, runs in by_pair.items() if runs]
+
+    def _make_missing(self, pairs):
+        made = {(run["a"], run["b"], run["seed"]) for run in self._runs}
+        # Every cell once before any cell twice: what is interrupted is a whole table.
+        wanted = [(*pair, seed) for seed in range(1, self._options.runs + 1) for pair in pairs]
+        missing = [key for key in wanted if key not in made]
+        say(f"in the lab: {len(missing)} runs, {self._options.jobs} at a time")
+        with concurrent.futures.ThreadPoolExecutor(self._options.jobs) as pool:
+            for number, _ in enumerate(pool.map(self._make, missing), start=1):
+                if number % 50 == 0:
+                    say(f"in the lab: {number} of {len(missing)} runs are made")
+
+    def _make(self, key):
+        a, b, seed = key
+        command = [sys.executable, ROOT / "test" / "lab" / "reach_scene.py", a, b, "--seed", seed]
+        environment = {name: value for name, value in os.environ.items() if name != LAB_ENTERED}
+        try:
+            done = subprocess.run(list(map(str, command)), check=True, text=True,
+                                  env=environment, timeout=LAB_RUN_SECONDS, capture_output=True)
+            run = json.loads(done.stdout)
+        except (subprocess.SubprocessError, json.JSONDecodeError) as error:
+            said = getattr(error, "stderr", None) or ""
+            say(f"lab: {a} -> {b}, seed {seed}: {error}\n{said[-2000:]}")
+            with self._lock:
+                self._failed += 1
+            return
+        with self._lock:
+            self._runs.append(run)
+            unfinished = LAB_RUNS.with_suffix(".new")
+            unfinished.write_text(json.dumps(self._runs, indent=1))
+            unfinished.replace(LAB_RUNS)
 
 
 def rate_text(cell):
@@ -165,6 +212,10 @@ def parse_options():
     parser.add_argument("--lab", action="store_true", help="real programs, too")
     parser.add_argument("--seeds", type=int, default=200, help="simulated runs a cell")
     parser.add_argument("--runs", type=int, default=3, help="runs a cell in the lab")
+    parser.add_argument("--jobs", type=int, default=LAB_JOBS, help="lab runs at a time")
+    parser.add_argument("--resume", action="store_true",
+                        help=f"keep the lab runs that {LAB_RUNS.relative_to(ROOT)} has")
+    parser.add_argument("--no-sim", action="store_true", help="nothing in virtual time")
     parser.add_argument("--kinds", nargs="+", metavar="NAT", help="only these NATs")
     parser.add_argument("--quick", action="store_true",
                         help=f"no cell with {CLAIMED_SEEDS:,} runs")
@@ -173,9 +224,9 @@ def parse_options():
 
 def main():
     options = parse_options()
-    cells = simulated_cells(options)
+    cells = [] if options.no_sim else simulated_cells(options)
     if options.lab:
-        cells += lab_cells(options)
+        cells += LabRuns(options).cells()
     if options.json:
         print(json.dumps(cells, indent=1))
     else:
@@ -185,6 +236,7 @@ def main():
 
 if __name__ == "__main__":
     if "--lab" in sys.argv:
+        # Within namespaces, so that nothing of a run is left, however this process ends.
         sys.path.insert(0, str(ROOT / "test" / "lab"))
         from lab import main_in_lab
 

@@ -106,7 +106,7 @@ def demo(lab, size):
 
 REAL = """
 Between two real machines it is the same:
-   on a machine with a public address (open UDP 27183 and 27182 in its firewall):
+   on a machine with a public address (open UDP and TCP 27183 and 27182 in its firewall):
       openp2p-server run
    on each device, with the token that the server printed:
       openp2p up --token-stdin --node NAME

@@ -160,8 +160,14 @@ class NatboxHome(Home):
 
     def conntrack_max(self):
         """The most flows the home's NAT held at once, or its carrier's if these are more."""
-        boxes = [self.natbox] + ([self.carrier.natbox] if self.carrier else [])
-        return max(box.counters()["flows_peak"] for box in boxes)
+        return max(box.counters()["flows_peak"] for box in self._boxes())
+
+    def conntrack_now(self):
+        """How many flows they hold now: the most of one of both."""
+        return max(box.counters()["flows"] for box in self._boxes())
+
+    def _boxes(self):
+        return [self.natbox] + ([self.carrier.natbox] if self.carrier else [])
 
     def forget(self):
         self.natbox.reset()

@@ -16,7 +16,7 @@
 namespace openp2p::test {
 
 /// A member of the network that joined with a good token and has a proper session with a peer, and
-/// then does with its streams what it likes.
+/// then does with its streams what it likes, and tells others about itself what it likes.
 class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLinkHandler {
  public:
   HostilePeer(sim::Host& host, std::uint64_t seed, const JoinToken& token)
@@ -52,6 +52,23 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
     peer_->use(*stream, users_.back().get());
     session()->write(*stream, first);
     return *stream;
+  }
+  /// Offers a session to a node, with these words about herself. The answer is not waited for.
+  void offer(const NodeId& to, const std::vector<path::Candidate>& candidates,
+             const path::SideProfile& profile) {
+    context_.now = host_.world().now();
+    agent::PeerSignal signal;
+    signal.from = identity_.id();
+    signal.to = to;
+    secrets_.fill(signal.attempt);
+    signal.agreement_key = AgreementKey::generate(secrets_).public_key();
+    signal.tag = path::FinderTag(++offers_);
+    signal.candidates = candidates;
+    signal.profile = profile;
+    signal.incarnation = context_.incarnation;
+    signal.sequence = 1;
+    server_.send_signal(to, agent::encode_signal(signal, identity_), offers_);
+    driver_.poke();
   }
   void poke() {
     context_.now = host_.world().now();
@@ -178,6 +195,7 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
   sim::EventId wake_;
   Address local_;
   Address observed_;
+  std::uint32_t offers_ = 0;
   std::string victim_;
   session::Endpoint endpoint_;
   agent::NodeContext context_;
