@@ -275,6 +275,8 @@ void Node::on_observed(const Address& address) {
   if (observed_ == address) return;
   nat_watch_.on_observed(address, server_transport());
   if (server_transport() != path::Transport::kUdp) return;
+  // A router that has another address may have forgotten its mappings; UPnP does not announce it.
+  if (observed_ && observed_->ip != address.ip) port_mapper_.on_network_changed();
   observed_ = address;
   for (auto& [id, peer] : peers_) peer->on_network_changed();
 }
