@@ -55,8 +55,7 @@ void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
   RemoteCandidate* remote = list_.add_remote(candidate, now, is_new);
   if (remote == nullptr) return;
   if (is_new) {
-    log_.debug(now, "path.candidate address={}", candidate.address.text());
-    timeline_.add({.at = now, .event = TimelineEvent::kCandidate, .address = candidate.address});
+    note({.at = now, .event = TimelineEvent::kCandidate, .address = candidate.address});
   }
   const std::size_t before = list_.pairs().size();
   list_.pair_with_sockets(*remote, now);
@@ -163,8 +162,15 @@ void PathFinder::Impl::on_timeout(TimePoint now) {
   tidy_fan(now);
   if (selected_ != nullptr || is_failed_ || now < give_up_at_) return;
   is_failed_ = true;
-  timeline_.add({.at = now, .event = TimelineEvent::kFailed, .reason = reason()});
-  log_.debug(now, "path.failed reason={}", reason_name(reason()));
+  note({.at = now, .event = TimelineEvent::kFailed, .reason = reason()});
+}
+
+/// Who asks why gets the same from the timeline and from the log.
+void PathFinder::Impl::note(const TimelineEntry& entry) {
+  timeline_.add(entry);
+  log_.debug(entry.at, "path.{} method={} address={} reason={} count={}",
+             timeline_event_text(entry.event), entry.method ? method_text(*entry.method) : "-",
+             entry.address ? entry.address->text() : "-", reason_name(entry.reason), entry.count);
 }
 
 std::optional<TimePoint> PathFinder::Impl::next_timeout() const {

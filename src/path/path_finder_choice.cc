@@ -101,8 +101,6 @@ void PathFinder::Impl::select(CheckPair* pair, TimePoint now) {
   pair->mtu.restart(now);
   pair->set_due(now);  // Tells the peer, and asks whether it still lives.
   schedule_settled(now);
-  log_.debug(now, "path.selected remote={} rtt_us={}", pair->path().remote.text(),
-             pair->rtt().value_or(Duration::zero()).count() / 1000);
 }
 
 /// Only the controlling side changes a path that works; the other follows its nominations.
@@ -201,7 +199,6 @@ bool PathFinder::Impl::is_overtaken(TimePoint now) {
 }
 
 void PathFinder::Impl::lose_selected(TimePoint now) {
-  log_.debug(now, "path.lost remote={}", selected_->path().remote.text());
   CheckPair* next = best_other(suspect_since_.value_or(now), now);
   selected_->set_invalid();
   select(next, now);
@@ -213,11 +210,11 @@ bool PathFinder::Impl::watch_width(TimePoint now) {
   if (selected_ == nullptr || !selected_->mtu.is_too_narrow()) return false;
   if (selected_->is_narrow(now)) return false;
   selected_->narrow_until = now + MtuSearch::kRaiseAfter;
-  timeline_.add({.at = now,
-                 .event = TimelineEvent::kBlackHole,
-                 .method = selected_->method,
-                 .reason = ReasonCode::kBlackHole,
-                 .address = selected_->path().remote});
+  note({.at = now,
+        .event = TimelineEvent::kBlackHole,
+        .method = selected_->method,
+        .reason = ReasonCode::kBlackHole,
+        .address = selected_->path().remote});
   CheckPair* next = best_other(now - kMeasuredWithin, now);
   if (next == nullptr || next->is_narrow(now)) return false;
   select(next, now);

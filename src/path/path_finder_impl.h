@@ -64,6 +64,7 @@ class PathFinder::Impl {
   bool is_controlling() const { return config_.role == IceRole::kControlling; }
   void revive(TimePoint now);
   void restart_all(TimePoint now);
+  void note(const TimelineEntry& entry);
 
   // path_finder_checks.cc
   void on_request(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);

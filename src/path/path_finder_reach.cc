@@ -39,11 +39,11 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   plan_ = std::move(plan);
   round_ = round;
   go_at_ = std::clamp(go_at, now, now + kGoWithin);
-  timeline_.add({.at = now,
-                 .event = TimelineEvent::kPlanned,
-                 .reason = plan_->reason,
-                 .address = Address{peer.udp.external},
-                 .count = round});
+  note({.at = now,
+        .event = TimelineEvent::kPlanned,
+        .reason = plan_->reason,
+        .address = Address{peer.udp.external},
+        .count = round});
   for (const auto& pair : list_.pairs()) pair->is_prepared = false;
   if (is_new_round && selected_ == nullptr) restart_all(now);
   is_search_postponed_ = false;
@@ -133,13 +133,12 @@ void PathFinder::Impl::postpone_search() {
 void PathFinder::Impl::note_search(TimePoint now) {
   while (const auto event = spray_.poll_event()) {
     is_search_over_budget_ |= event->reason == ReasonCode::kBudgetExhausted;
-    timeline_.add(
-        {.at = now,
-         .event = event->is_end ? TimelineEvent::kMethodEnded : TimelineEvent::kMethodBegun,
-         .method = event->method,
-         .reason = event->reason,
-         .address = Address{peer_profile_.udp.external},
-         .count = event->count});
+    note({.at = now,
+          .event = event->is_end ? TimelineEvent::kMethodEnded : TimelineEvent::kMethodBegun,
+          .method = event->method,
+          .reason = event->reason,
+          .address = Address{peer_profile_.udp.external},
+          .count = event->count});
     if (event->is_end) tidy_at_ = now + kFanGrace;
   }
 }
@@ -178,11 +177,11 @@ void PathFinder::Impl::on_search_answer(const Path& from, const nat::StunMessage
 void PathFinder::Impl::note_choice(const CheckPair* old, TimePoint now) {
   if (!spray_.fan().empty()) tidy_at_ = now + kFanGrace;
   if (selected_ == nullptr) {
-    timeline_.add({.at = now,
-                   .event = TimelineEvent::kPathLost,
-                   .method = old->method,
-                   .reason = ReasonCode::kLostConsent,
-                   .address = old->path().remote});
+    note({.at = now,
+          .event = TimelineEvent::kPathLost,
+          .method = old->method,
+          .reason = ReasonCode::kLostConsent,
+          .address = old->path().remote});
     return;
   }
   if (!selected_->is_prepared) prepare(*selected_, now);
@@ -193,11 +192,10 @@ void PathFinder::Impl::note_choice(const CheckPair* old, TimePoint now) {
   if (is_searched && selected_->method == Method::kPunch) {
     selected_->method = plan_->steps.front().method;
   }
-  timeline_.add(
-      {.at = now,
-       .event = old == nullptr ? TimelineEvent::kPathSelected : TimelineEvent::kPathSwitched,
-       .method = selected_->method,
-       .address = selected_->path().remote});
+  note({.at = now,
+        .event = old == nullptr ? TimelineEvent::kPathSelected : TimelineEvent::kPathSwitched,
+        .method = selected_->method,
+        .address = selected_->path().remote});
   if (config_.history == nullptr || !plan_) return;
   config_.history->note(nat_class(local_profile_.udp), nat_class(peer_profile_.udp),
                         *selected_->method);
