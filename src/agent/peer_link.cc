@@ -52,7 +52,7 @@ bool PeerLink::is_wanted() const {
 void PeerLink::on_network_changed() {
   // The peer knows an attempt once it was offered, since the server keeps the order.
   const bool is_offered = attempt_ && attempt_->is_offerer && !attempt_->profile_patience;
-  if (is_offered || session_ != nullptr) send(PeerSignal::Kind::kCandidates);
+  if (is_offered || session_ != nullptr) tell_news();
 }
 
 void PeerLink::on_candidates_changed() {
@@ -73,7 +73,7 @@ void PeerLink::on_timeout() {
   }
   if (path_lost_at_ && now >= *path_lost_at_ + kPathRecovery && !has_recovery_signal_) {
     has_recovery_signal_ = true;
-    if (attempt_) send(PeerSignal::Kind::kCandidates);
+    if (attempt_) tell_news();
     handler_.doubt_own_address();
   }
   if (path_lost_at_ && now >= *path_lost_at_ + kPathPatience) {

@@ -135,6 +135,8 @@ class PeerLink final : public session::SessionHandler {
   void take_profile(const PeerSignal& signal);
   void set_profiles(TimePoint go_at);
   void send(PeerSignal::Kind kind);
+  void tell_news();
+  Duration signal_way() const;
   void on_offer(const PeerSignal& signal);
   void on_answer(const PeerSignal& signal);
   void on_candidates(const PeerSignal& signal);

@@ -73,9 +73,18 @@ void PeerLink::send_first() {
   attempt_->profile_patience.reset();
   if (attempt_->is_offerer) return send(PeerSignal::Kind::kOffer);
   send(PeerSignal::Kind::kAnswer);
-  // The answer takes half of both sides' round trips to the server; then both can start.
-  const Duration way = (handler_.server_rtt() + attempt_->peer_server_rtt) / 2;
-  set_profiles(context_.now + way + kGoMargin);
+  set_profiles(context_.now + signal_way() + kGoMargin);
+}
+
+/// A signal takes half of both sides' round trips to the server; then both can start.
+Duration PeerLink::signal_way() const {
+  return (handler_.server_rtt() + attempt_->peer_server_rtt) / 2;
+}
+
+/// What is new counts on both sides, or they would search by plans that do not meet.
+void PeerLink::tell_news() {
+  send(PeerSignal::Kind::kCandidates);
+  if (!attempt_->profile_patience) set_profiles(context_.now + signal_way() + kGoMargin);
 }
 
 /// Ports are searched at an address that the server has seen, whatever the peer says of itself.
@@ -241,7 +250,7 @@ void PeerLink::on_signal_failed(SignalFailure why) {
 
 void PeerLink::on_server_connected() {
   if (attempt_ && attempt_->is_offerer && session_ == nullptr) send_first();
-  if (path_lost_at_ && attempt_) send(PeerSignal::Kind::kCandidates);
+  if (path_lost_at_ && attempt_) tell_news();
 }
 
 void PeerLink::watch_attempt() {

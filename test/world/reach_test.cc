@@ -89,6 +89,22 @@ TEST(Reach, PortsThatCanBeToldMeetThroughTwoSymmetricNats) {
   }
 }
 
+/// As when a program is started by the wish: what is measured of the NATs comes while paths are
+/// looked for already.
+TEST(Reach, PlansFollowWhatIsMeasuredMeanwhile) {
+  constexpr double kTimeMax = 4;  ///< s, from the wish; a second attempt would come later.
+  for (const NatKind b :
+       {NatKind::kPortRestricted, NatKind::kSymmetricSequential, NatKind::kSymmetricPreserving}) {
+    const ReachPair pair{NatKind::kSymmetricSequential, b};
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+      SCOPED_TRACE(name_of(pair) + ", seed " + std::to_string(seed));
+      const ReachRun run = run_reach(pair, seed, {.settling = Duration::zero()});
+      EXPECT_TRUE(run.is_direct) << run.reason;
+      EXPECT_LE(std::chrono::duration<double>(run.from_wish).count(), kTimeMax);
+    }
+  }
+}
+
 TEST(Reach, WhatCannotBeIsSaidSoWithinFiveSeconds) {
   const ReachCell cell =
       measure({NatKind::kSymmetricRandom, NatKind::kSymmetricRandom}, /*seeds=*/4);
