@@ -104,6 +104,20 @@ table inet cut {
 """
 
 
+# The internet is several routers long, and the core is one: what ends on its way there ends here.
+# An opener (hop limit 3) passes a home's router and a carrier's, and reaches nobody else's.
+CORE_HOPS = 4
+_LONG_WAY = f"""
+table inet way {{
+  chain arrived {{
+    type filter hook prerouting priority mangle; policy accept;
+    ip ttl <= {CORE_HOPS} ip ttl set 1
+    ip6 hoplimit <= {CORE_HOPS} ip6 hoplimit set 1
+  }}
+}}
+"""
+
+
 class Lab:
     """The core and what hangs on it. Use it as a context manager."""
 
@@ -124,6 +138,7 @@ class Lab:
         self.core = Node(self, "core")
         self._enable_forwarding(self.core)
         self._make_switch(self.core)
+        self.core.nft(_LONG_WAY)
 
     def __enter__(self):
         return self
