@@ -274,6 +274,7 @@ std::optional<Transmit> Endpoint::poll_transmit(MutableByteView buffer, TimePoin
   if (!impl_->outbox_.empty()) {
     const Impl::Outgoing out = std::move(impl_->outbox_.front());
     impl_->outbox_.pop_front();
+    if (out.is_owners) impl_->ledger_.on_answered(out.socket, now);
     std::copy(out.datagram.begin(), out.datagram.end(), buffer.begin());
     return Transmit{out.socket, out.to, out.datagram.size(), out.datagram.size()};
   }
@@ -300,7 +301,7 @@ std::optional<Transmit> Endpoint::poll_transmit(MutableByteView buffer, TimePoin
 
 void Endpoint::send_datagram(SocketId socket, const Address& to, ByteView datagram) {
   if (impl_->outbox_.size() >= kOutboxMax) return;
-  impl_->outbox_.push_back({socket, to, to_bytes(datagram)});
+  impl_->outbox_.push_back({socket, to, to_bytes(datagram), /*is_owners=*/true});
   if (impl_->options_.wake) impl_->options_.wake();
 }
 

@@ -129,6 +129,7 @@ class Endpoint {
   std::optional<TimePoint> next_timeout() const;
   std::optional<Transmit> poll_transmit(MutableByteView buffer, TimePoint now);
   /// A datagram of the owner's own (STUN), sent by the next poll_transmit(). Dropped when 256 wait.
+  /// A connection that came in and gets one stays open longer than other strangers do.
   void send_datagram(SocketId socket, const Address& to, ByteView datagram);
 
   void on_network_changed(TimePoint now);

@@ -42,6 +42,7 @@ class Endpoint::Impl final : public SessionOwner {
     SocketId socket;
     Address to;
     Bytes datagram;
+    bool is_owners = false;  // From send_datagram().
   };
   using Serial = SessionImpl::Serial;
 

@@ -40,10 +40,22 @@ std::unique_ptr<path::SocketSource> SocketLedger::source_for(Serial owner) {
   return std::make_unique<OwnSource>(*this, owner);
 }
 
-bool SocketLedger::has_room_for(const IpAddress& from) const {
-  if (strangers_ >= kStrangersMax) return false;
-  const auto found = strangers_per_prefix_.find(prefix_of(from));
-  return found == strangers_per_prefix_.end() || found->second < kStrangersPerAddressMax;
+bool SocketLedger::Crowd::has_room(const IpAddress& from, std::size_t max,
+                                   std::size_t per_prefix_max) const {
+  if (total >= max) return false;
+  const auto found = per_prefix.find(prefix_of(from));
+  return found == per_prefix.end() || found->second < per_prefix_max;
+}
+
+void SocketLedger::Crowd::enter(const IpAddress& from) {
+  ++total;
+  ++per_prefix[prefix_of(from)];
+}
+
+void SocketLedger::Crowd::leave(const IpAddress& from) {
+  --total;
+  const auto count = per_prefix.find(prefix_of(from));
+  if (--count->second == 0) per_prefix.erase(count);
 }
 
 SocketLedger::Serial SocketLedger::on_connected(const Connection& connection, TimePoint now) {
@@ -56,16 +68,21 @@ SocketLedger::Serial SocketLedger::on_connected(const Connection& connection, Ti
     return found->second.owner;
   }
   // One that was asked for and closed meanwhile comes here, too.
-  if (!connection.is_incoming || !has_room_for(connection.path.remote.ip)) {
+  const IpAddress& from = connection.path.remote.ip;
+  const bool has_room = strangers_.has_room(from, kStrangersMax, kStrangersPerAddressMax);
+  if (!connection.is_incoming || !has_room) {
     source_->close(socket);
     return kNobody;
   }
   const TimePoint expires_at = now + kStrangerPatience;
-  entries_.emplace(socket,
-                   Entry{kNobody, connection, /*is_up=*/true, /*is_stranger=*/true, expires_at});
+  Entry entry;
+  entry.connection = connection;
+  entry.is_up = true;
+  entry.is_stranger = true;
+  entry.expires_at = expires_at;
+  entries_.emplace(socket, entry);
   expiries_.emplace(expires_at, socket);
-  ++strangers_;
-  ++strangers_per_prefix_[prefix_of(connection.path.remote.ip)];
+  strangers_.enter(from);
   return kNobody;
 }
 
@@ -78,9 +95,25 @@ SocketLedger::Serial SocketLedger::on_disconnected(SocketId socket) {
 }
 
 bool SocketLedger::is_stranger(SocketId socket) const {
-  if (strangers_ == 0) return false;  // Asked for each datagram: mostly nothing is to be looked up.
+  if (strangers_.total + guests_.total == 0)
+    return false;  // Asked for each datagram: mostly nothing is to be looked up.
   const auto found = entries_.find(socket);
   return found != entries_.end() && found->second.is_stranger;
+}
+
+void SocketLedger::on_answered(SocketId socket, TimePoint now) {
+  if (!is_stranger(socket)) return;
+  Entry& entry = entries_.at(socket);
+  const IpAddress& from = entry.connection.path.remote.ip;
+  if (!entry.is_guest) {
+    if (!guests_.has_room(from, kGuestsMax, kGuestsPerAddressMax)) return;
+    strangers_.leave(from);
+    guests_.enter(from);
+    entry.is_guest = true;
+  }
+  expiries_.erase({*entry.expires_at, socket});
+  entry.expires_at = now + kGuestPatience;
+  expiries_.emplace(*entry.expires_at, socket);
 }
 
 const Connection* SocketLedger::claim(SocketId socket, Serial owner,
@@ -160,9 +193,8 @@ void SocketLedger::forget(SocketId socket) {
 
 void SocketLedger::leave_strangers(Entry& entry) {
   if (!std::exchange(entry.is_stranger, false)) return;
-  --strangers_;
-  const auto count = strangers_per_prefix_.find(prefix_of(entry.connection.path.remote.ip));
-  if (--count->second == 0) strangers_per_prefix_.erase(count);
+  crowd_of(entry).leave(entry.connection.path.remote.ip);
+  entry.is_guest = false;
 }
 
 void SocketLedger::on_timeout(TimePoint now) {

@@ -29,6 +29,8 @@ struct Connection {
 ///
 /// A connection that came in is a stranger: it belongs to nobody until an authentic datagram of a
 /// session arrives over it. What a stranger can cost is a place in this book for a few seconds.
+/// One that this party has answered (a node that asks for its TCP mapping by STUN) is a guest, and
+/// may stay for as long as it asks; guests take no place of other strangers'.
 /// What a session has is closed when the session ends.
 class SocketLedger {
  public:
@@ -45,6 +47,11 @@ class SocketLedger {
   static constexpr std::size_t kIncomingPerSessionMax = 8;
   /// As long as a QUIC handshake may take.
   static constexpr Duration kStrangerPatience = std::chrono::seconds(10);
+  /// Nodes whose UDP is blocked keep one; with more, further ones stay strangers.
+  static constexpr std::size_t kGuestsMax = 4'096;
+  static constexpr std::size_t kGuestsPerAddressMax = 64;
+  /// A node asks again after 2 min, and TCP may repeat itself for a while.
+  static constexpr Duration kGuestPatience = std::chrono::seconds(150);
   /// Sockets of a session that ended: its last datagram may still be on the way to the system.
   static constexpr Duration kLinger = std::chrono::seconds(1);
 
@@ -60,6 +67,7 @@ class SocketLedger {
   Serial on_connected(const Connection& connection, TimePoint now);
   Serial on_disconnected(SocketId socket);  ///< Gives whose it was, and forgets it.
   bool is_stranger(SocketId socket) const;
+  void on_answered(SocketId socket, TimePoint now);  ///< A stranger got an answer from this party.
   /// An authentic datagram of that session came over it. nullptr: it is no stranger.
   const Connection* claim(SocketId socket, Serial owner, const std::optional<Path>& in_use);
   /// Those of a session that are up.
@@ -68,7 +76,8 @@ class SocketLedger {
 
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
-  std::size_t strangers() const { return strangers_; }
+  std::size_t strangers() const { return strangers_.total; }
+  std::size_t guests() const { return guests_.total; }
   std::size_t size() const { return entries_.size(); }
 
  private:
@@ -78,10 +87,21 @@ class SocketLedger {
     Connection connection;
     bool is_up = false;  ///< A connection; the others are UDP sockets or not there yet.
     bool is_stranger = false;
+    bool is_guest = false;  // Which is still a stranger, counted elsewhere.
     std::optional<TimePoint> expires_at;
   };
 
-  bool has_room_for(const IpAddress& from) const;
+  /// Connections that belong to nobody yet.
+  struct Crowd {
+    std::size_t total = 0;
+    std::map<IpAddress, std::size_t> per_prefix;
+
+    bool has_room(const IpAddress& from, std::size_t max, std::size_t per_prefix_max) const;
+    void enter(const IpAddress& from);
+    void leave(const IpAddress& from);
+  };
+
+  Crowd& crowd_of(const Entry& entry) { return entry.is_guest ? guests_ : strangers_; }
   void add_owned(SocketId socket, Serial owner);
   void close(SocketId socket);
   void forget(SocketId socket);
@@ -91,8 +111,8 @@ class SocketLedger {
   path::SocketSource* source_;
   std::unordered_map<SocketId, Entry> entries_;
   std::map<Serial, std::vector<SocketId>> by_owner_;  // Oldest first.
-  std::map<IpAddress, std::size_t> strangers_per_prefix_;
-  std::size_t strangers_ = 0;
+  Crowd strangers_;                                   // Without guests.
+  Crowd guests_;
   std::set<std::pair<TimePoint, SocketId>> expiries_;
 };
 

@@ -45,6 +45,59 @@ TEST(SocketLedger, AStrangerIsClosedAfterTenSeconds) {
   EXPECT_EQ(ledger.size(), 0U);
 }
 
+TEST(SocketLedger, AGuestStaysWhileItAsksAndTakesNoPlaceOfOthers) {
+  CountingSource source;
+  SocketLedger ledger(&source);
+  TimePoint now{};
+  ledger.on_connected(incoming(1), now);
+
+  ledger.on_answered(SocketId(1), now);
+  EXPECT_EQ(ledger.strangers(), 0U);
+  EXPECT_EQ(ledger.guests(), 1U);
+  for (int i = 0; i < 3; ++i) {
+    now += 2min;
+    ledger.on_timeout(now);
+    ASSERT_TRUE(ledger.is_stranger(SocketId(1)));
+    ledger.on_answered(SocketId(1), now);
+  }
+  ledger.on_timeout(now + SocketLedger::kGuestPatience);
+
+  EXPECT_TRUE(source.closed.contains(SocketId(1)));
+  EXPECT_EQ(ledger.guests(), 0U);
+  EXPECT_FALSE(ledger.next_timeout());
+}
+
+TEST(SocketLedger, AGuestCanBeClaimed) {
+  CountingSource source;
+  SocketLedger ledger(&source);
+  ledger.on_connected(incoming(1), TimePoint{});
+  ledger.on_answered(SocketId(1), TimePoint{});
+
+  ASSERT_NE(ledger.claim(SocketId(1), 7, std::nullopt), nullptr);
+
+  EXPECT_EQ(ledger.guests(), 0U);
+  EXPECT_EQ(ledger.connections_of(7).size(), 1U);
+  ledger.on_answered(SocketId(1), TimePoint{});  // It is somebody's: that changes nothing.
+  EXPECT_EQ(ledger.guests(), 0U);
+}
+
+TEST(SocketLedger, GuestsOfOneAddressAreLimited) {
+  CountingSource source;
+  SocketLedger ledger(&source);
+  const auto count = static_cast<std::uint32_t>(SocketLedger::kGuestsPerAddressMax);
+
+  for (std::uint32_t i = 1; i <= count + 5; ++i) {
+    ledger.on_connected(incoming(i), TimePoint{});
+    ledger.on_answered(SocketId(i), TimePoint{});
+  }
+
+  EXPECT_EQ(ledger.guests(), count);
+  EXPECT_EQ(ledger.strangers(), 5U);
+  ledger.on_timeout(TimePoint{} + SocketLedger::kStrangerPatience);
+  EXPECT_EQ(ledger.strangers(), 0U);
+  EXPECT_EQ(ledger.guests(), count);
+}
+
 TEST(SocketLedger, AClaimedConnectionStaysUntilItsSessionEnds) {
   CountingSource source;
   SocketLedger ledger(&source);
