@@ -305,10 +305,13 @@ std::vector<path::Candidate> Node::local_candidates() const {
   for (const Mapped& mapped : port_mapper_.mapped()) {
     candidates.push_back({path::CandidateType::kMapped, mapped.external, {}, mapped.transport});
   }
-  if (!observed_) return candidates;
-  const auto is_host = [&](const path::Candidate& c) { return c.address == *observed_; };
-  if (std::ranges::any_of(candidates, is_host)) return candidates;
-  candidates.push_back({path::CandidateType::kServerReflexive, *observed_, SocketId()});
+  // A session over IPv6 shows the server nothing of the NAT; its standby path over IPv4 does.
+  const bool has_observed_v4 = observed_ && observed_->ip.is_v4();
+  for (const auto& seen : {observed_, has_observed_v4 ? std::nullopt : server_.reflexive_v4()}) {
+    const auto is_known = [&](const path::Candidate& c) { return c.address == *seen; };
+    if (!seen || std::ranges::any_of(candidates, is_known)) continue;
+    candidates.push_back({path::CandidateType::kServerReflexive, *seen, SocketId()});
+  }
   return candidates;
 }
 

@@ -184,6 +184,11 @@ std::optional<Path> ServerLink::path() const {
   return session_ == nullptr ? std::nullopt : session_->path();
 }
 
+std::optional<Address> ServerLink::reflexive_v4() const {
+  const path::PathFinder* paths = session_ == nullptr ? nullptr : session_->paths();
+  return paths == nullptr ? std::nullopt : paths->reflexive_v4();
+}
+
 std::optional<Duration> ServerLink::rtt() const {
   if (state_ != State::kConnected) return std::nullopt;
   return session_->rtt();

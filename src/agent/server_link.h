@@ -92,6 +92,8 @@ class ServerLink final : public session::SessionHandler {
   std::string server_address() const;
   std::optional<Duration> rtt() const;
   std::optional<Path> path() const;  ///< Of the session, if there is one.
+  /// Where the server sees this node's UDP over IPv4, also while the session uses IPv6.
+  std::optional<Address> reflexive_v4() const;
 
   // session::SessionHandler
   void on_established(session::Session& session) override;

@@ -269,6 +269,8 @@ std::size_t PathFinder::datagram_bytes() const { return impl_->datagram_bytes();
 bool PathFinder::is_failed() const { return impl_->is_failed(); }
 ReasonCode PathFinder::reason() const { return impl_->reason(); }
 std::vector<PairReport> PathFinder::report() const { return impl_->report(); }
+std::optional<Address> PathFinder::reflexive_v4() const { return impl_->reflexive_v4(); }
+std::optional<Address> PathFinder::answered_v4() const { return impl_->answered_v4(); }
 std::optional<Method> PathFinder::method() const { return impl_->method(); }
 std::vector<TimelineEntry> PathFinder::timeline() const { return impl_->timeline(); }
 const PathFinder::Counters& PathFinder::counters() const { return impl_->counters(); }

@@ -133,6 +133,11 @@ class PathFinder {
   bool is_failed() const;  ///< All checks failed and patience is over; new candidates revive it.
   ReasonCode reason() const;
   std::vector<PairReport> report() const;
+  /// This party's IPv4 address and UDP port as the peer sees them, by its last answer over IPv4: on
+  /// whatever path, so it is known although IPv6 is in use.
+  std::optional<Address> reflexive_v4() const;
+  /// Where that answer came from: the peer's.
+  std::optional<Address> answered_v4() const;
   std::optional<Method> method() const;         ///< What brought the selected path.
   std::vector<TimelineEntry> timeline() const;  ///< Oldest first.
 

@@ -82,6 +82,10 @@ void PathFinder::Impl::on_answer(const Path& from, const nat::StunMessage& messa
     return;
   }
   CHECK(pair->on_answer(message.transaction, now));
+  if (!pair->is_stream() && from.remote.ip.is_v4()) {
+    reflexive_v4_ = message.xor_mapped_address;
+    answered_v4_ = from.remote;
+  }
   pair->remote().has_answered = true;
   pair->remote().checks.fill();
   on_pair_answered(*pair, now);

@@ -210,6 +210,23 @@ TEST(PathFinderChecks, AnswersFromElsewhereProveNothing) {
   EXPECT_GE(world.finder(0).counters().forged, 10u);
 }
 
+TEST(PathFinderChecks, TellsWhoIsSeenWhereOverIpv4) {
+  World world(8);
+  const auto router = world.add_router({.external = IpAddress::v4(203, 0, 113, 9)});
+  world.add_socket(0, address("192.168.1.2:1"), router);
+  world.add_socket(1, address("198.51.100.2:2"), nullptr);
+
+  world.gather_and_tell();
+  ASSERT_TRUE(world.run_until([&] { return world.both_selected(); }, 5s));
+  world.run_for(1s);
+
+  ASSERT_TRUE(world.finder(0).reflexive_v4());
+  EXPECT_EQ(world.finder(0).reflexive_v4()->ip, IpAddress::v4(203, 0, 113, 9));
+  EXPECT_EQ(world.finder(0).reflexive_v4(), world.finder(1).answered_v4());
+  EXPECT_EQ(world.finder(1).reflexive_v4(), address("198.51.100.2:2"));
+  EXPECT_EQ(world.finder(0).answered_v4(), address("198.51.100.2:2"));
+}
+
 TEST(PathFinderChecks, SurvivesReordering) {
   for (std::uint64_t seed = 1; seed <= 100; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);

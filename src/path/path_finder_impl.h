@@ -40,6 +40,8 @@ class PathFinder::Impl {
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
   std::size_t poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now);
+  std::optional<Address> reflexive_v4() const { return reflexive_v4_; }
+  std::optional<Address> answered_v4() const { return answered_v4_; }
   const Path* selected() const { return selected_ == nullptr ? nullptr : &selected_->path(); }
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;
@@ -137,6 +139,7 @@ class PathFinder::Impl {
   Random random_;
   Log log_;
   Counters counters_;
+  std::optional<Address> reflexive_v4_, answered_v4_;
   CheckList list_;
   TokenBucket pace_;
   ReplayWindow replays_;

@@ -37,6 +37,14 @@ std::string Client::observed_address() const {
   return path ? path->remote.text() : std::string();
 }
 
+std::string Client::reflexive_address() const {
+  const path::PathFinder* paths = session_ == nullptr ? nullptr : session_->paths();
+  const auto path = session_ == nullptr ? std::nullopt : session_->path();
+  const bool is_v6 = path && path->remote.ip.is_v6();
+  const auto answered = is_v6 && paths != nullptr ? paths->answered_v4() : std::nullopt;
+  return answered ? answered->text() : observed_address();
+}
+
 void Client::send(ByteView message) {
   if (!is_open() || !stream_) return;
   append_control_frame(message, out_);

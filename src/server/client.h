@@ -62,6 +62,8 @@ class Client final : public session::SessionHandler {
   bool is_open() const { return state_ != State::kDoomed && state_ != State::kClosed; }
   /// As the server sees it now; empty where nothing was received for a while.
   std::string observed_address() const;
+  /// What its peers are told: the IPv4 address, if it has one, since NATs are in front of those.
+  std::string reflexive_address() const;
   const IpAddress& prefix() const { return prefix_; }
 
   void send(ByteView message);

@@ -293,7 +293,7 @@ void Core::on_signal(Client& client, const SignalRequest& request) {
   if (target->queued_bytes() > Client::kSignalQueuedBytesMax) return fail(SignalFailure::kTooMany);
   ++counters_.signals;
   target->send(
-      encode_signal(client.node(), request.number, request.body, client.observed_address()));
+      encode_signal(client.node(), request.number, request.body, client.reflexive_address()));
 }
 
 void Core::on_rename(Client& client, const Rename& rename) {
