@@ -87,13 +87,15 @@ void PeerLink::tell_news() {
   if (!attempt_->profile_patience) set_profiles(context_.now + signal_way() + kGoMargin);
 }
 
-/// Ports are searched at an address that the server has seen, whatever the peer says of itself.
+/// Ports are searched at an address that the server has seen, whatever the peer says of itself:
+/// where it has seen none, nowhere.
 void PeerLink::take_profile(const PeerSignal& signal) {
   attempt_->peer_profile = signal.profile;
   if (signal.server_rtt > Duration::zero()) attempt_->peer_server_rtt = signal.server_rtt;
-  if (!peer_seen_at_ || !peer_seen_at_->ip.is_v4()) return;
-  attempt_->peer_profile.udp.external = peer_seen_at_->ip;
-  attempt_->peer_profile.tcp.external = peer_seen_at_->ip;
+  const bool is_seen = peer_seen_at_ && peer_seen_at_->ip.is_v4();
+  const IpAddress external = is_seen ? peer_seen_at_->ip : IpAddress();
+  attempt_->peer_profile.udp.external = external;
+  attempt_->peer_profile.tcp.external = external;
 }
 
 void PeerLink::set_profiles(TimePoint go_at) {

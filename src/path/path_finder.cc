@@ -35,7 +35,8 @@ PathFinder::Impl::Impl(const PathFinderConfig& config, Random random, Log log, T
       list_(config.role, config.first_retransmit),
       pace_(kPaceBurst, config.pace),
       switched_at_(now),
-      streams_(config.sockets, config.role == IceRole::kControlling, config.rtt_hint),
+      streams_(config.sockets, config.probes, config.role == IceRole::kControlling,
+               config.rtt_hint),
       spray_(config.sockets, config.probes),
       give_up_at_(now + config.gather_patience),
       refilled_at_(now) {
@@ -70,7 +71,7 @@ void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
 void PathFinder::Impl::add_proven(const Path& path, TimePoint now) {
   CheckPair* pair = list_.add_proven(path, now);
   if (pair == nullptr) return;
-  pair->remote().has_answered = true;
+  note_answer(*pair);
   pair->set_proven(now);
   pair->check_by(now);  // Measures it, and opens it for the peer's checks.
   is_failed_ = false;

@@ -37,7 +37,8 @@
 ///
 /// What others can make us send: to an address that never answered 24 checks of about 100 bytes,
 /// then one each 5 s; and, only to who sends authentic checks from there, 64 answers, then one a
-/// second. New addresses: 32, then one each 10 s. All together one check each `pace`.
+/// second. New addresses: 32, then one each 10 s. All together one check each `pace`. What all
+/// sessions of a host send to one IP address that never answered is bounded by its ProbeBudget.
 /// Silence: a path is doubted after max(1 s, 3 rtt), left as soon as another answers, and lost
 /// after 2.5 s. Without data, consent notices within one interval more. Sans-I/O: no socket, clock
 /// or randomness of its own. Threading: one owner.
@@ -57,7 +58,7 @@ struct PathFinderConfig {
   Duration rtt_hint = std::chrono::milliseconds(100);   ///< Between the two, from signalling.
   Duration gather_patience = std::chrono::seconds(10);  ///< RFC 8863: no failure before this.
   SocketSource* sockets = nullptr;   ///< For what needs more sockets; nullptr: goes without.
-  ProbeBudget* probes = nullptr;     ///< The host's, for searches; nullptr: there are none.
+  ProbeBudget* probes = nullptr;     ///< The host's; nullptr: no searches, and no common limit.
   MethodHistory* history = nullptr;  ///< The host's, learned from and taught; nullptr: none.
 };
 

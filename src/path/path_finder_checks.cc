@@ -86,8 +86,7 @@ void PathFinder::Impl::on_answer(const Path& from, const nat::StunMessage& messa
     reflexive_v4_ = message.xor_mapped_address;
     answered_v4_ = from.remote;
   }
-  pair->remote().has_answered = true;
-  pair->remote().checks.fill();
+  note_answer(*pair);
   on_pair_answered(*pair, now);
 }
 
@@ -145,7 +144,7 @@ std::size_t PathFinder::Impl::poll_datagram(CheckTarget& to, MutableByteView out
   }
   if (pair == nullptr) return poll_spray(to, out, now);
   pace_.take(now);
-  pair->remote().checks.take(now);
+  spend_check(*pair, now);
   to.path = pair->path();
   if (now < pair->hold_until) to.hop_limit = std::exchange(pair->opener_hops, std::uint8_t{0});
   const std::size_t size = write_check(*pair, out, now);
@@ -164,8 +163,8 @@ CheckPair* PathFinder::Impl::next_due(TimePoint now) {
       pair->set_due(pair->is_barred ? CheckPair::kNever : pair->hold_until);
       continue;
     }
-    if (!pair->remote().checks.has_token(now)) {
-      pair->set_due(pair->remote().checks.next_token_at());
+    if (const TimePoint at = next_check_at(*pair, now); at > now) {
+      pair->set_due(at);
       continue;
     }
     const bool is_better =
@@ -174,6 +173,24 @@ CheckPair* PathFinder::Impl::next_due(TimePoint now) {
     if (is_better) best = pair.get();
   }
   return best;
+}
+
+TimePoint PathFinder::Impl::next_check_at(const CheckPair& pair, TimePoint now) const {
+  const TimePoint own = pair.remote().checks.next_token_at();
+  if (config_.probes == nullptr || pair.remote().has_answered) return own;
+  return std::max(own, config_.probes->checks().next_at(pair.path().remote.ip, now));
+}
+
+void PathFinder::Impl::spend_check(CheckPair& pair, TimePoint now) {
+  pair.remote().checks.take(now);
+  if (config_.probes == nullptr || pair.remote().has_answered) return;
+  config_.probes->checks().take(pair.path().remote.ip, now);
+}
+
+void PathFinder::Impl::note_answer(CheckPair& pair) {
+  pair.remote().has_answered = true;
+  pair.remote().checks.fill();
+  if (config_.probes != nullptr) config_.probes->on_answer(pair.path().remote.ip);
 }
 
 std::size_t PathFinder::Impl::write_answer(Path& to, MutableByteView out) {

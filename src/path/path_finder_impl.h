@@ -77,6 +77,9 @@ class PathFinder::Impl {
   void trigger(CheckPair& pair, TimePoint now);
   void share_wakeup(CheckPair& pair, TimePoint now);
   CheckPair* next_due(TimePoint now);
+  TimePoint next_check_at(const CheckPair& pair, TimePoint now) const;
+  void spend_check(CheckPair& pair, TimePoint now);
+  void note_answer(CheckPair& pair);
   std::size_t write_answer(Path& to, MutableByteView out);
   std::size_t write_check(CheckPair& pair, MutableByteView out, TimePoint now);
   std::size_t poll_probe(Path& to, MutableByteView out, TimePoint now);

@@ -169,8 +169,7 @@ void PathFinder::Impl::on_search_answer(const Path& from, const nat::StunMessage
   if (pair == nullptr) pair = learn_searched(from, now);
   if (pair == nullptr) return;
   pair->on_answer_to(*sent_at, now);
-  pair->remote().has_answered = true;
-  pair->remote().checks.fill();
+  note_answer(*pair);
   on_pair_answered(*pair, now);
 }
 

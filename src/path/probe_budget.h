@@ -7,6 +7,7 @@
 
 #include "base/address.h"
 #include "base/time.h"
+#include "path/stranger_limit.h"
 #include "path/token_bucket.h"
 
 namespace openp2p::path {
@@ -14,6 +15,7 @@ namespace openp2p::path {
 /// What a host may ask of routers, its own and others', when it searches for ports: entries in
 /// their connection tracking tables, and packets a second. One for all sessions of a host, so that
 /// together they stay below what one may cost. Small home routers keep 1,024 to 4,096 entries.
+/// And what those sessions may send to addresses that peers name and that have never answered.
 ///
 /// Entries count for as long as routers keep them: RFC 4787 REQ-5 asks for two minutes.
 /// Threading: one owner. Holds a few numbers per remote address, at most kRemotesMax of them.
@@ -35,6 +37,20 @@ class ProbeBudget {
   bool take_packet(TimePoint now) { return packets_.take(now); }
   TimePoint next_packet_at() const { return packets_.next_token_at(); }
 
+  /// Outside of searches. Ten honest sessions with one silent address need no more at once; a
+  /// bystander sees 26 KB, then 100 bytes a second.
+  static constexpr int kChecksBurst = 256;
+  /// Five campaigns of a StreamOpener at one address.
+  static constexpr int kConnectsBurst = 512;
+  static constexpr Duration kTrickle = std::chrono::seconds(1);
+  StrangerLimit& checks() { return checks_; }
+  StrangerLimit& connects() { return connects_; }
+  /// An authentic answer came from there.
+  void on_answer(const IpAddress& ip) {
+    checks_.on_answer(ip);
+    connects_.on_answer(ip);
+  }
+
  private:
   /// A sum over the last lifetime, in slots.
   struct Sum {
@@ -52,6 +68,8 @@ class ProbeBudget {
   Sum own_;
   std::map<IpAddress, Sum> remotes_;
   TokenBucket packets_{kPacketBurst, kPacketGap};
+  StrangerLimit checks_{kChecksBurst, kTrickle};
+  StrangerLimit connects_{kConnectsBurst, kTrickle};
 };
 
 }  // namespace openp2p::path

@@ -170,6 +170,7 @@ void StreamOpener::connect_predicted(TimePoint now) {
 
 bool StreamOpener::connect(const Address& remote, Method method, TimePoint now) {
   if (!methods_.has(method) || pending_.size() >= kPendingMax || !connects_.take(now)) return false;
+  if (budget_ != nullptr && !budget_->connects().take(remote.ip, now)) return false;
   const Duration timeout = kGaps[static_cast<std::size_t>(std::min(step_, kSteps - 1))];
   const auto socket = sockets_->connect_tcp(remote, local_port_, timeout + kUdpLead);
   if (!socket) return false;

@@ -10,6 +10,7 @@
 #include "path/candidate.h"
 #include "path/method.h"
 #include "path/port_series.h"
+#include "path/probe_budget.h"
 #include "path/socket_source.h"
 #include "path/token_bucket.h"
 
@@ -32,7 +33,8 @@ namespace openp2p::path {
 ///
 /// Toward others: only addresses that may be asked, and no more SYNs to one that never answered
 /// than checks (RemoteCandidate): kConnectsPerAddress at once, then one each kTrickle; together
-/// kConnectsBurst, then one a second. Sans-I/O. Threading: one owner.
+/// kConnectsBurst, then one a second; and what the ProbeBudget leaves to one IP address. Sans-I/O.
+/// Threading: one owner.
 class StreamOpener {
  public:
   static constexpr std::size_t kTargetsMax = 16;        ///< Addresses that the peer may name.
@@ -50,9 +52,10 @@ class StreamOpener {
   static constexpr Duration kRestFirst = std::chrono::seconds(10);  ///< Between campaigns; doubles.
   static constexpr Duration kRestMax = std::chrono::minutes(2);
 
-  /// `sockets` may be nullptr: then nothing is opened. It outlives this.
-  StreamOpener(SocketSource* sockets, bool is_controlling, Duration rtt_hint)
-      : sockets_(sockets), is_controlling_(is_controlling), rtt_hint_(rtt_hint) {}
+  /// `sockets` may be nullptr: then nothing is opened. `budget` is the host's, or nullptr. Both
+  /// outlive this.
+  StreamOpener(SocketSource* sockets, ProbeBudget* budget, bool is_controlling, Duration rtt_hint)
+      : sockets_(sockets), budget_(budget), is_controlling_(is_controlling), rtt_hint_(rtt_hint) {}
   ~StreamOpener() { stop(); }
   StreamOpener(const StreamOpener&) = delete;
   StreamOpener& operator=(const StreamOpener&) = delete;
@@ -104,6 +107,7 @@ class StreamOpener {
   void plan_prediction(const SideProfile& own, const SideProfile& peer);
 
   SocketSource* sockets_;
+  ProbeBudget* budget_;
   const bool is_controlling_;
   const Duration rtt_hint_;
   MethodSet methods_ = MethodSet::all();

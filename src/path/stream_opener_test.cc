@@ -44,7 +44,8 @@ constexpr auto kHost = CandidateType::kHost;
 constexpr auto kReflexive = CandidateType::kServerReflexive;
 
 struct Fixture {
-  explicit Fixture(bool is_controlling = false) : opener(&source, is_controlling, 100ms) {}
+  explicit Fixture(bool is_controlling = false)
+      : opener(&source, /*budget=*/nullptr, is_controlling, 100ms) {}
   void run_until(Duration at) {
     while (opener.next_timeout() && *opener.next_timeout() <= TimePoint{} + at) {
       now = std::max(now, *opener.next_timeout());
@@ -120,7 +121,7 @@ TEST(StreamOpener, TheTwoSidesMomentsCrossDespiteAWrongAgreement) {
     RecordingSource sources[2];
     std::vector<TimePoint> moments[2];
     for (int side = 0; side < 2; ++side) {
-      StreamOpener opener(&sources[side], /*is_controlling=*/side == 0, 40ms);
+      StreamOpener opener(&sources[side], /*budget=*/nullptr, /*is_controlling=*/side == 0, 40ms);
       opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), TimePoint{});
       opener.set_profiles({}, {}, TimePoint{} + 500ms + side * error_ms * 1ms, TimePoint{});
       opener.set_wanted(true, TimePoint{});

@@ -22,6 +22,7 @@ class TokenBucket {
   TimePoint next_token_at() const {
     return spent_until_ == TimePoint::min() ? spent_until_ : spent_until_ - slack_;
   }
+  bool is_full(TimePoint now) const { return spent_until_ <= now; }
   void fill() { spent_until_ = TimePoint::min(); }
 
  private:
