@@ -185,6 +185,10 @@ class Home:
         self._conntrack_max = max(self._conntrack_max, self.router.conntrack_total())
         return self._conntrack_max
 
+    def conntrack_now(self):
+        """How many entries its NAT holds, with those that expired and are not collected yet."""
+        return self.router.conntrack_total()
+
     def set_udp_timeout(self, seconds):
         """How long the NAT keeps an idle UDP mapping, before and after an answer."""
         for key in ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"):

@@ -36,6 +36,8 @@ FINAL = ("both-random", "udp-blocked-here", "udp-blocked-there", "udp-blocked-bo
 RELAYED = "relay"  # How paths begin that are not direct.
 # What says that a node knows its NAT: filtering comes last, and never where UDP is blocked.
 MEASURED = r"nat\.profile mapping=\S+ (filtering=(?!unknown)|.*blocked=true)"
+# Mappings are known long before, after a few round trips.
+MAPPED = r"nat\.profile (mapping=(?!unknown)|.*blocked=true)"
 
 
 def make_homes(lab, kinds, port_mapping, delay_ms, loss, seed):
@@ -170,7 +172,7 @@ def join(server, homes, up_words=()):
     return devices, ""
 
 
-def settle(devices):
+def settle(devices, measured=MEASURED):
     """Waits until both know each other and their NATs, as far as they ever will."""
     started = time.monotonic()
     for device, peer in zip(devices, reversed(devices)):
@@ -178,7 +180,7 @@ def settle(devices):
                                for p in device.json("peers")["peers"]),
                    JOIN_SECONDS, f"{device.name} knows {peer.name}")
         try:
-            device.process.wait_for_line(MEASURED, max(started + SETTLING_SECONDS - time.monotonic(), 0))
+            device.process.wait_for_line(measured, max(started + SETTLING_SECONDS - time.monotonic(), 0))
         except TimeoutError:
             continue  # Few answers came through; people would not wait any longer either.
 
@@ -188,39 +190,45 @@ def packets_of(devices):
     return sum(device.host.packets_sent("eth0") for device in devices)
 
 
-def run_cell(lab, a, b, port_mapping=(False, False), delay_ms=LINE_DELAY_MS, loss=LINE_LOSS, seed=1,
-             wait_s=WAIT_SECONDS, up_words=()):
-    """Builds the scene in an empty lab, tries once, from `a` to `b`, and returns the cell's values.
+def run_homes(server, homes, wait_s=WAIT_SECONDS, up_words=(), measured=MEASURED):
+    """Puts one device into each of two homes, tries once, from the first to the second; returns:
 
-    up_words: more options of both devices' `openp2p up`.
     direct: whether both had a direct path within wait_s; wish_s: after how long (None: never).
     t_s: the same, since both had each other's candidates.
     reason: why there is none; reason_code: for programs; t_reason_s: since when that is said.
     packets: what both devices sent from the ping to the end, traffic with the server included.
     conntrack_max: the most entries that any NAT of the scene held more than before the ping.
+
+    up_words: more options of both devices' `openp2p up`. measured: the log line to settle for.
     """
-    server = Server(lab, lab.server(ipv6=True)).start()
-    homes = make_homes(lab, (a, b), port_mapping, delay_ms, loss, seed)
-    cell = {"a": a, "b": b, "where": "lab", "port_mapping": list(port_mapping), "seed": seed,
-            "direct": False, "t_s": None, "wish_s": None, "method": "", "path": "", "reason": "",
-            "reason_code": "", "t_reason_s": None, "packets": None, "conntrack_max": 0}
-    devices, cell["reason"] = join(server, homes, up_words)
+    found = {"direct": False, "t_s": None, "wish_s": None, "method": "", "path": "", "reason": "",
+             "reason_code": "", "t_reason_s": None, "packets": None, "conntrack_max": 0}
+    devices, found["reason"] = join(server, homes, up_words)
     if not devices:
-        return cell
-    settle(devices)
+        return found
+    settle(devices, measured)
     packets, entries = packets_of(devices), [home.conntrack_now() for home in homes]
     attempt = Attempt(devices).run(wait_s)
-    cell["direct"] = attempt.is_direct
-    cell["packets"] = packets_of(devices) - packets
-    cell["conntrack_max"] = max(max(home.conntrack_max() - before, 0)
-                                for home, before in zip(homes, entries))
+    found["direct"] = attempt.is_direct
+    found["packets"] = packets_of(devices) - packets
+    found["conntrack_max"] = max(max(home.conntrack_max() - before, 0)
+                                 for home, before in zip(homes, entries))
     if attempt.is_direct:
-        cell |= {"t_s": attempt.searched_for, "wish_s": attempt.direct_after,
-                 "path": attempt.asker.path, "method": attempt.asker.method}
+        found |= {"t_s": attempt.searched_for, "wish_s": attempt.direct_after,
+                  "path": attempt.asker.path, "method": attempt.asker.method}
     else:
-        cell |= {"reason": attempt.asker.reason, "reason_code": attempt.asker.reason_code,
-                 "t_reason_s": attempt.asker.reason_after}
-    return cell
+        found |= {"reason": attempt.asker.reason, "reason_code": attempt.asker.reason_code,
+                  "t_reason_s": attempt.asker.reason_after}
+    return found
+
+
+def run_cell(lab, a, b, port_mapping=(False, False), delay_ms=LINE_DELAY_MS, loss=LINE_LOSS, seed=1,
+             **options):
+    """Builds the scene in an empty lab; returns the cell's values. options: run_homes's."""
+    server = Server(lab, lab.server(ipv6=True)).start()
+    homes = make_homes(lab, (a, b), port_mapping, delay_ms, loss, seed)
+    scene = {"a": a, "b": b, "where": "lab", "port_mapping": list(port_mapping), "seed": seed}
+    return scene | run_homes(server, homes, **options)
 
 
 def main():
