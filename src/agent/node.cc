@@ -102,6 +102,7 @@ NatWatch::Options Node::watch_options() {
 }
 
 void Node::on_candidates_changed() {
+  endpoint_->set_mapping_lifetime(nat_watch_.mapping_lifetime());
   for (auto& [id, peer] : peers_) peer->on_candidates_changed();
   context_.wake();
 }

@@ -231,7 +231,10 @@ void Node::netcheck(const NetcheckOptions& options,
     const std::vector<std::string> lines = nat_watch_.tcp_evidence();
     report.evidence.insert(report.evidence.end(), lines.begin(), lines.end());
     report.port_mappings = port_mapper_.evidence();
-    if (report.lifetime_alive) nat_watch_.set_mapping_lifetime(*report.lifetime_alive);
+    if (report.lifetime_alive) {
+      nat_watch_.set_mapping_lifetime(*report.lifetime_alive);
+      endpoint_->set_mapping_lifetime(report.lifetime_alive);
+    }
     done(report);
   };
   netchecks_.push_back(

@@ -257,6 +257,9 @@ void PathFinder::on_stun(const Path& from, const nat::StunMessage& message, Byte
 }
 void PathFinder::on_authentic(const Path& from, TimePoint now) { impl_->on_authentic(from, now); }
 void PathFinder::on_sent(TimePoint now) { impl_->on_sent(now); }
+void PathFinder::set_mapping_lifetime(std::optional<Duration> lifetime) {
+  impl_->set_mapping_lifetime(lifetime);
+}
 void PathFinder::on_network_changed(TimePoint now) { impl_->on_network_changed(now); }
 void PathFinder::on_timeout(TimePoint now) { impl_->on_timeout(now); }
 std::optional<TimePoint> PathFinder::next_timeout() const { return impl_->next_timeout(); }

@@ -116,6 +116,9 @@ class PathFinder {
   void on_authentic(const Path& from, TimePoint now);
   /// Data that wants an answer was sent over the selected path: silence now counts.
   void on_sent(TimePoint now);
+  /// For how long the own NAT keeps a silent mapping, as measured: standby paths are kept warm just
+  /// under that. nullopt: not known.
+  void set_mapping_lifetime(std::optional<Duration> lifetime);
   /// Addresses or routes changed: check everything again at once.
   void on_network_changed(TimePoint now);
 

@@ -24,7 +24,8 @@ constexpr Duration kOvertakenAfter = 300ms;
 
 /// NAT bindings live 30 s and more (RFC 4787 asks for 2 min; many keep less).
 constexpr Duration kStandbyInterval = 25s;
-constexpr int kStandbyMax = 3;  ///< More would cost wake-ups and gain little.
+constexpr Duration kStandbyIntervalMax = 30s;  ///< Longer, and kMeasuredWithin would forget them.
+constexpr int kStandbyMax = 3;                 ///< More would cost wake-ups and gain little.
 constexpr Duration kSampleGap = 200ms;
 /// What was measured longer ago says nothing about a path now: two standby intervals.
 constexpr Duration kMeasuredWithin = 60s;
@@ -152,9 +153,15 @@ void PathFinder::Impl::schedule_settled(TimePoint now) {
     } else if (is_selected) {
       pair->set_due(pair->answered_at() + jittered(config_.consent_interval));
     } else if (is_standby) {
-      pair->set_due(pair->answered_at() + jittered(kStandbyInterval));
+      pair->set_due(pair->answered_at() + jittered(standby_interval()));
     }
   }
+}
+
+/// Jitter makes an interval longer by a fifth, and a check may be lost: two thirds of the lifetime.
+Duration PathFinder::Impl::standby_interval() const {
+  if (!mapping_lifetime_) return kStandbyInterval;
+  return std::clamp(*mapping_lifetime_ * 2 / 3, config_.consent_interval, kStandbyIntervalMax);
 }
 
 Duration PathFinder::Impl::patience() const {

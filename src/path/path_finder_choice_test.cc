@@ -390,6 +390,24 @@ TEST(PathFinderChoice, KeepsANarrowPathWhereThereIsNoOther) {
   EXPECT_EQ(world.finder(0).reason(), ReasonCode::kBlackHole);
 }
 
+TEST(PathFinderChoice, StandbysAreAskedJustUnderTheLifetimeOfTheirMappings) {
+  std::map<int, unsigned> checks;  // By lifetime in seconds; 0: not known.
+  for (const int seconds : {0, 15, 3600}) {
+    DualStack stack(17);
+    for (int i = 0; i < 2; ++i) {
+      if (seconds != 0) stack.world.finder(i).set_mapping_lifetime(std::chrono::seconds(seconds));
+    }
+    stack.world.run_for(10min);
+    for (const PairReport& pair : stack.world.finder(0).report()) {
+      if (pair.state == "valid") checks[seconds] += pair.checks_sent;
+    }
+  }
+
+  EXPECT_GT(checks[0], 0u);
+  EXPECT_GT(checks[15], 2 * checks[0]) << "10 s instead of 25 s";
+  EXPECT_LT(checks[3600], checks[0]);
+}
+
 TEST(PathFinderChoice, IsQuietWhenIdle) {
   DualStack stack(16);
   stack.world.run_for(5min);

@@ -37,6 +37,7 @@ class PathFinder::Impl {
   void on_authentic(const Path& from, TimePoint now);
   void on_sent(TimePoint now);
   void on_network_changed(TimePoint now);
+  void set_mapping_lifetime(std::optional<Duration> lifetime) { mapping_lifetime_ = lifetime; }
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
   std::size_t poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now);
@@ -92,6 +93,7 @@ class PathFinder::Impl {
   void consider_better(TimePoint now);
   CheckPair* best_other(TimePoint answered_since, TimePoint now);
   void schedule_settled(TimePoint now);
+  Duration standby_interval() const;
   Duration patience() const;
   Duration lost_after() const;
   void suspect(TimePoint now);
@@ -137,6 +139,7 @@ class PathFinder::Impl {
   ReasonCode failure_reason() const;
 
   PathFinderConfig config_;
+  std::optional<Duration> mapping_lifetime_;
   SideProfile local_profile_;
   SideProfile peer_profile_;
   Random random_;

@@ -191,6 +191,14 @@ void Endpoint::remove_socket(SocketId socket, TimePoint now) {
 
 void Endpoint::set_tcp_port(std::uint16_t port) { impl_->tcp_port_ = port; }
 
+void Endpoint::set_mapping_lifetime(std::optional<Duration> lifetime) {
+  if (impl_->mapping_lifetime_ == lifetime) return;
+  impl_->mapping_lifetime_ = lifetime;
+  for (const auto& [serial, session] : impl_->sessions_) {
+    if (session->paths() != nullptr) session->paths()->set_mapping_lifetime(lifetime);
+  }
+}
+
 void Endpoint::on_connected(SocketId socket, const Address& local, const Address& remote,
                             bool is_incoming, TimePoint now) {
   const Connection connection{{socket, remote}, local, is_incoming};

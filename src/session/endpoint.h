@@ -109,6 +109,8 @@ class Endpoint {
   /// The port that Options::sockets listens on for TCP: sessions by meet() connect from it, so that
   /// a NAT maps them like the listener. 0: none.
   void set_tcp_port(std::uint16_t port);
+  /// PathFinder::set_mapping_lifetime() of all sessions, also of those to come.
+  void set_mapping_lifetime(std::optional<Duration> lifetime);
 
   /// Opens a session to a party at a known place: its first packets go to all the addresses, 250 ms
   /// apart (RFC 8305 section 5), and after 1 s without an answer over TCP connections to the same

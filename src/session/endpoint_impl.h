@@ -55,6 +55,7 @@ class Endpoint::Impl final : public SessionOwner {
   path::ProbeBudget& probes() override { return probes_; }
   path::MethodHistory& history() override { return history_; }
   std::uint16_t tcp_port() const override { return tcp_port_; }
+  std::optional<Duration> mapping_lifetime() const override { return mapping_lifetime_; }
   Gatekeeper* gatekeeper() override { return options_.gatekeeper; }
   std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) override;
   Random fork_random() override { return random_.fork(); }
@@ -85,6 +86,7 @@ class Endpoint::Impl final : public SessionOwner {
   Counters counters_;
   std::vector<Socket> sockets_;
   std::uint16_t tcp_port_ = 0;
+  std::optional<Duration> mapping_lifetime_;
   std::deque<Outgoing> outbox_;
 
   Serial next_serial_ = 1;

@@ -77,6 +77,7 @@ void SessionImpl::make_finder(const path::PathFinderConfig& config, TimePoint no
   complete.history = &owner_.history();
   finder_.emplace(complete, owner_.fork_random(), owner_.log(), now);
   wipe(complete.check_key);
+  finder_->set_mapping_lifetime(owner_.mapping_lifetime());
   owner_.on_tag(*this, config.local_tag);
   for (const path::Candidate& local : owner_.socket_candidates()) finder_->add_local(local, now);
   for (const Connection& connection : owner_.ledger().connections_of(serial_)) {

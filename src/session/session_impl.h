@@ -26,6 +26,7 @@ class SessionOwner {
   virtual path::ProbeBudget& probes() = 0;     ///< Of the host, for all sessions together.
   virtual path::MethodHistory& history() = 0;  ///< Likewise.
   virtual std::uint16_t tcp_port() const = 0;  ///< 0: nobody listens.
+  virtual std::optional<Duration> mapping_lifetime() const = 0;
   virtual Gatekeeper* gatekeeper() = 0;
   virtual std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) = 0;
   virtual Random fork_random() = 0;
