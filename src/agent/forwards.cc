@@ -116,7 +116,7 @@ class Forwards::Forward {
   void enable();
   void disable();
   void on_accept(Platform::Stream local, TimePoint now);
-  void call_peer();
+  void call_peer(Duration patience = Duration::zero());
   void start_waiting(PeerLink& peer);
   void on_timeout();
   void explain_timeout();
@@ -192,7 +192,7 @@ void Forwards::Forward::enable() {
   listener_ = std::move(*listener);
   reason_.clear();
   hint_.clear();
-  call_peer();
+  call_peer(kPatience);  // Who enabled it waits for it to work.
 }
 
 void Forwards::Forward::disable() {
@@ -226,14 +226,14 @@ void Forwards::Forward::on_accept(Platform::Stream local, TimePoint now) {
 }
 
 /// The session is made before it is needed, so that the first connection is quick.
-void Forwards::Forward::call_peer() {
+void Forwards::Forward::call_peer(Duration patience) {
   std::string reason;
   PeerLink* peer = find_peer(reason);
   if (peer == nullptr) {
     reason_ = std::move(reason);
     return;
   }
-  peer->want(owner_.context_.now);
+  peer->want(owner_.context_.now + patience);
 }
 
 void Forwards::Forward::start_waiting(PeerLink& peer) {

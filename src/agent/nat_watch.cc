@@ -58,6 +58,8 @@ void NatWatch::release_tcp() {
 
 void NatWatch::update_hold() {
   if (tcp_) tcp_->set_held(holders_ > 0 || profile_.udp.is_blocked);
+  // Peers are not told of it meanwhile, so they are when it is back.
+  if (tcp_reflexive().empty()) told_tcp_.clear();
 }
 
 std::vector<path::Candidate> NatWatch::tcp_reflexive() const {
@@ -168,9 +170,10 @@ void NatWatch::conclude() {
   if (!is_changed && reflexive == told_tcp_) return;
   told_tcp_ = reflexive;
   const nat::NatProfile& udp = profile_.udp;
-  context_.log.debug(context_.now, "nat.profile mapping={} filtering={} blocked={} last_port={}",
+  context_.log.debug(context_.now,
+                     "nat.profile mapping={} filtering={} blocked={} last_port={} external={}",
                      nat::dependence_text(udp.mapping), nat::dependence_text(udp.filtering),
-                     udp.is_blocked, udp.last_port);
+                     udp.is_blocked, udp.last_port, udp.external.text());
   options_.on_changed();
 }
 

@@ -39,6 +39,8 @@ void PeerLink::on_removed() {
 void PeerLink::want(TimePoint until) {
   wanted_until_ = std::max(until, wanted_until_.value_or(until));
   if (state_ != State::kNone || attempt_) return;
+  const bool is_awaited = until > context_.now;
+  if (!is_awaited && retry_at_) return;  // Who only likes to have it takes turns.
   // Somebody asks now, so a long backoff is cut short, down to one attempt a second.
   const TimePoint earliest = last_attempt_at_ ? *last_attempt_at_ + kRetryFirst : context_.now;
   if (earliest <= context_.now) return start_attempt();
@@ -52,7 +54,10 @@ bool PeerLink::is_wanted() const {
 void PeerLink::on_network_changed() {
   // The peer knows an attempt once it was offered, since the server keeps the order.
   const bool is_offered = attempt_ && attempt_->is_offerer && !attempt_->profile_patience;
-  if (is_offered || session_ != nullptr) tell_news();
+  if (is_offered || session_ != nullptr) return tell_news();
+  if (attempt_ || !retry_at_ || !last_attempt_at_) return;
+  // What failed from there may work from here.
+  retry_at_ = std::min(*retry_at_, std::max(*last_attempt_at_ + kRetryFirst, context_.now));
 }
 
 void PeerLink::on_candidates_changed() {

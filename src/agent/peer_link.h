@@ -143,7 +143,7 @@ class PeerLink final : public session::SessionHandler {
   void refuse(const AttemptId& attempt);
   bool meet(const PeerSignal& signal, path::IceRole role);
   void add_remotes(const std::vector<path::Candidate>& candidates);
-  void fail(std::string reason);
+  void fail(std::string reason, path::ReasonCode code = path::ReasonCode::kNone);
   void end_session(std::string_view reason);
   void lose_users();
   bool is_wanted() const;

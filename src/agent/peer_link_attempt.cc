@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "agent/peer_link.h"
+#include "path/probe_budget.h"
 
 namespace openp2p::agent {
 namespace {
@@ -13,6 +14,9 @@ using namespace std::chrono_literals;
 constexpr Duration kAnswerPatience = 1500ms;  // Then the offer is sent again: a server may restart.
 constexpr Duration kAttemptPatience = 12s;  // Candidates, checks and handshake; RFC 8863 and 10 s.
 constexpr Duration kRetryMax = 60s;
+/// Until routers have forgotten a search, on both sides, whose clocks are not in step: sooner, one
+/// side would spend what the other cannot match.
+constexpr Duration kRetrySearch = path::ProbeBudget::kEntryLifetime + 15s;
 constexpr std::size_t kSeenOffersMax = 64;  // The server may replay, but not end sessions with it.
 /// Where UDP works it takes a few round trips, and nobody's router has to keep TCP mappings as
 /// well.
@@ -265,17 +269,18 @@ void PeerLink::watch_attempt() {
   if (!is_over && (paths == nullptr || !paths->is_failed())) return;
   if (paths == nullptr) return fail("no answer from the peer");
   if (paths->selected() != nullptr) return fail("the handshake with the peer did not finish");
-  fail(std::string(path::reason_text(paths->reason())));
+  fail(std::string(path::reason_text(paths->reason())), paths->reason());
 }
 
 /// The attempt came to nothing: again later, while somebody wants it.
-void PeerLink::fail(std::string reason) {
+void PeerLink::fail(std::string reason, path::ReasonCode code) {
   const Duration whole =
       std::min<Duration>(kRetryMax, kRetryFirst * (1 << std::min(failures_, 10U)));
   ++failures_;
   retry_at_ =
       context_.now + Duration(static_cast<std::int64_t>(static_cast<double>(whole.count()) *
                                                         (0.75 + context_.random.fraction() / 2)));
+  if (code == path::ReasonCode::kBudgetExhausted) *retry_at_ += kRetrySearch;
   context_.log.info(context_.now, "peer.failed peer={} reason=\"{}\"", record_.id.brief(), reason);
   end_session(reason);
 }
