@@ -14,8 +14,7 @@ using sim::NatKind;
 
 constexpr double kRoundTrip = 0.1;  ///< s, from home to home under the published conditions.
 constexpr std::size_t kEasyEntriesMax = 20;
-/// 1,100 of the worst method, and what ordinary checks, the server and TCP make beside it.
-constexpr std::size_t kEntriesMax = 1'100 + 60;
+constexpr std::size_t kEntriesMax = 1'100;
 
 std::string name_of(const ReachPair& pair) {
   return std::string(nat_kind_text(pair.a)) + " -> " + std::string(nat_kind_text(pair.b));

@@ -61,6 +61,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     options.platform_name = "sim";
     options.policy = policy;
     options.forwards = forwards_;
+    options.log = log;
     node_ = std::make_unique<agent::Node>(options, host_.world().now());
     driver_ = std::make_unique<sim::Driver<agent::Node>>(host_, *node_);
     for (const sim::Family family : {sim::Family::kV4, sim::Family::kV6}) {
@@ -148,6 +149,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
   std::size_t extra_sockets_max = kExtraSocketsMax;
   forward::AcceptPolicy policy;
   bool is_disk_full = false;
+  Log log;
   std::vector<agent::Refusal> refusals;
 
  private:
