@@ -258,7 +258,8 @@ TEST(UdpSocket, SetsTheHopLimitOfWhatAsksForOneOnly) {
     Pair pair(any);
     ASSERT_TRUE(pair.from);
     HopReader reader(any.ip);
-    Outgoing plain = pair.outgoing("plain", 5);
+    const std::string word = "plain";
+    Outgoing plain = pair.outgoing(word, word.size());
     plain.to = reader.address();
     Outgoing low = plain;
     low.hop_limit = 3;
