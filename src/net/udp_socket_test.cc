@@ -140,6 +140,7 @@ struct Pair {
   Outgoing outgoing(const std::string& text, std::size_t segment_bytes) const {
     return {to->local_address(), {}, as_bytes(text), segment_bytes};
   }
+  Outgoing outgoing(const std::string&&, std::size_t) const = delete;  // It holds a view.
   SendProgress send(const std::string& text, std::size_t segment_bytes) {
     const Outgoing batch = outgoing(text, segment_bytes);
     return from->send({&batch, 1}, now);
@@ -488,7 +489,8 @@ TEST(UdpSocket, NeedsOneDescriptorWhileTheKernelHasRoom) {
   std::vector<std::unique_ptr<UdpSocket>> sockets;
   for (int i = 0; i < 100; ++i) {
     sockets.push_back(*UdpSocket::open(pair.io, kAnyV4, pair.buffers, pair.sink));
-    const Outgoing one = pair.outgoing("x", 1);
+    const std::string letter = "x";
+    const Outgoing one = pair.outgoing(letter, 1);
     sockets.back()->send({&one, 1}, pair.now);
   }
   const Descriptor after(::dup(0));
