@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "path/nat_class.h"
+#include "path/probe_budget.h"
 
 namespace openp2p::path {
 namespace {
@@ -29,6 +30,8 @@ constexpr unsigned kMendingPasses = 2;
 /// Sockets x ports / range: e^-14 misses, were it not for the limits of both.
 constexpr unsigned kMeetings = 14;
 constexpr unsigned kSocketsMin = 8;
+/// Where a NAT keeps an entry for each unsolicited packet too, it has those of both sides.
+constexpr unsigned kTouchyEntriesMax = ProbeBudget::kEntriesMax;
 
 constexpr std::uint8_t kOpenerHops = 3;  ///< Passes a home's router and a carrier's.
 constexpr unsigned kOpenerVariants = 3;
@@ -47,11 +50,13 @@ struct Search {
   unsigned ports;
 };
 
-Search search_of(unsigned range) {
+Search search_of(unsigned range, bool are_both_kept) {
   const auto root = static_cast<unsigned>(std::lround(std::sqrt(9.0 * range)));
   const unsigned sockets = std::clamp(root, kSocketsMin, Plan::kSocketsMax);
   const unsigned ports = std::min(kMeetings * range / sockets + 1, range);
-  return {sockets, std::min(ports, Plan::kPortsMax)};
+  const Search search{sockets, std::min(ports, Plan::kPortsMax)};
+  if (!are_both_kept || search.sockets + search.ports <= kTouchyEntriesMax) return search;
+  return {kTouchyEntriesMax / 2, kTouchyEntriesMax / 2};
 }
 
 /// As measured at first; later as what it may be instead.
@@ -188,9 +193,15 @@ class Planner {
     return is_sure && !is_suspicion_ ? Duration::zero() : Plan::kWatchFirst;
   }
 
+  /// At first a fan's hop limit keeps it away from a peer's touchy NAT; later it goes further.
+  Search search(const Side& moving, const Side& fixed) const {
+    const bool are_both_kept = moving.is_touchy || (fixed.is_touchy && round_ > 0);
+    return search_of(range_of(moving), are_both_kept);
+  }
+
   void add_fan(Method method, const Side& moving, const Side& fixed) {
     const bool is_sequence = method == Method::kPredictOne;
-    const unsigned sockets = is_sequence ? kSequentialSockets : search_of(range_of(moving)).sockets;
+    const unsigned sockets = is_sequence ? kSequentialSockets : search(moving, fixed).sockets;
     add({.method = method,
          .part = Step::Part::kFan,
          .count = sockets,
@@ -209,10 +220,10 @@ class Planner {
       step.gap = kAskGapShort;
       return add(step);
     }
-    const Search search = search_of(range_of(moving));
-    step.count = search.ports;
+    const Search size = search(moving, fixed);
+    step.count = size.ports;
     step.ports.range = moving.kind == NatClass::kBlocks ? moving.profile.block : kAllPorts;
-    const Duration fan_time = search.sockets * kFanGap;
+    const Duration fan_time = size.sockets * kFanGap;
     step.start += std::max(fan_time - kFanLead, Duration::zero());
     step.gap = fan_time > kFanLead ? kAskGapLong : kAskGapShort;
     add(step);

@@ -85,6 +85,20 @@ TEST(Planner, PlansOfBothSidesFit) {
   }
 }
 
+/// Such a NAT has entries of what it sends and of what it gets.
+TEST(Planner, BothSidesOfASearchFitIntoATouchyNat) {
+  for (unsigned round = 1; round < 40; ++round) {
+    for (const SideProfile& other : {fixed(), random(), touchy()}) {
+      const Both plans = plan(touchy(), other, round);
+      unsigned entries = 0;
+      for (const Plan& side : {plans.a, plans.b}) {
+        for (const Step& step : side.steps) entries += step.count;
+      }
+      EXPECT_LE(entries, ProbeBudget::kEntriesMax);
+    }
+  }
+}
+
 TEST(Planner, NothingCostsMoreThanARouterCanBear) {
   for (const SideProfile& a : all_sides()) {
     for (const SideProfile& b : all_sides()) {

@@ -21,8 +21,9 @@ namespace openp2p::path {
 /// Threading: one owner. Holds a few numbers per remote address, at most kRemotesMax of them.
 class ProbeBudget {
  public:
-  /// Plan::kPortsMax fits in once; what is left to 1,100 is for ordinary checks.
-  static constexpr unsigned kEntriesMax = 1'050;
+  /// Plan::kPortsMax fits in once; what is left to 1,100 is for ordinary checks, the server,
+  /// measurements of the NAT, and TCP.
+  static constexpr unsigned kEntriesMax = 1'000;
   static constexpr Duration kEntryLifetime = std::chrono::seconds(120);
   static constexpr std::size_t kRemotesMax = 32;  ///< Then no search begins until some expire.
   static constexpr Duration kPacketGap = std::chrono::milliseconds(2);  ///< 500 a second.

@@ -26,8 +26,9 @@ namespace openp2p::path {
 /// but for the sockets it asks for; all of them are closed by the destructor at the latest.
 class Spray {
  public:
-  /// Steps that the budget cannot pay for by half are not begun: they would cost, and miss.
-  static constexpr unsigned kWorthPercent = 50;
+  /// Steps that the budget cannot pay for are not begun: they would cost, and miss. Nor would the
+  /// two sides, of which one pays more, ever again have enough at the same time.
+  static constexpr unsigned kWorthPercent = 90;
 
   struct Probe {
     Path path;
