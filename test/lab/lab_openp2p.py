@@ -227,9 +227,11 @@ class Download:
 class Pair:
     """The usual scene: a server, `nas` with a web server on port 80, and `laptop`, both joined."""
 
-    def __init__(self, lab, nats=("port_restricted", "port_restricted"), size=0, **home_options):
+    def __init__(self, lab, nats=("port_restricted", "port_restricted"), size=0, homes=None,
+                 **home_options):
         self.lab, self.server = lab, Server(lab).start()
-        self.nas_home, self.laptop_home = (lab.home(nat=nat, **home_options) for nat in nats)
+        homes = homes or [lab.home(nat=nat, **home_options) for nat in nats]
+        self.nas_home, self.laptop_home = homes
         self.nas = Device(self.nas_home.host("nas"))
         self.laptop = Device(self.laptop_home.host("laptop"))
         self.digest = None

@@ -212,6 +212,28 @@ def test_laptop_that_changes_its_home(lab):
     assert download.finish() == pair.digest
 
 
+@pytest.mark.parametrize("kind", ["port-restricted", "symmetric, sequential ports", "double NAT"])
+def test_laptop_that_moves_to_another_network_goes_on(lab, kind):
+    """Behind lines with delay, where a path takes round trips to find again."""
+    line = {"delay_ms": 5}
+    homes = [lab.natbox_home("port-restricted", **line) for _ in range(2)]
+    other = lab.natbox_home(kind, **line)
+    pair = Pair(lab, size=SIZE, homes=homes)
+    pair.forward_web()
+    download = pair.download()
+    download.read(8 * MIB)
+
+    pair.laptop.host.link_down("eth0")
+    other.adopt(pair.laptop.host, "eth1")
+    moved_at = time.monotonic()
+    wait_until(lambda: other.outside_address(pair.laptop.host) in
+               (pair.nas.peer("laptop")["address"] or ""), HEALING_TIMEOUT, "the nas found it again")
+    found_after = time.monotonic() - moved_at
+
+    assert found_after < 15
+    assert download.finish() == pair.digest
+
+
 def test_frozen_agent_thaws(pair):
     """As a laptop that sleeps: too long for any session, and everything works again after."""
     pair.laptop.wait_path("nas")
