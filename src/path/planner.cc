@@ -193,10 +193,12 @@ class Planner {
     return is_sure && !is_suspicion_ ? Duration::zero() : Plan::kWatchFirst;
   }
 
-  /// At first a fan's hop limit keeps it away from a peer's touchy NAT; later it goes further.
+  /// At first a fan's hop limit keeps it away from a NAT that is known as touchy; later it goes
+  /// further.
   Search search(const Side& moving, const Side& fixed) const {
-    const bool are_both_kept = moving.is_touchy || (fixed.is_touchy && round_ > 0);
-    return search_of(range_of(moving), are_both_kept);
+    const bool is_untested = fixed.profile.filtering == nat::Dependence::kUnknown;
+    const bool may_arrive = fixed.is_touchy ? round_ > 0 : is_untested;
+    return search_of(range_of(moving), moving.is_touchy || may_arrive);
   }
 
   void add_fan(Method method, const Side& moving, const Side& fixed) {

@@ -23,7 +23,7 @@ class ProbeBudget {
  public:
   /// Plan::kPortsMax fits in once; what is left to 1,100 is for ordinary checks, the server,
   /// measurements of the NAT, and TCP.
-  static constexpr unsigned kEntriesMax = 1'000;
+  static constexpr unsigned kEntriesMax = 1'020;
   static constexpr Duration kEntryLifetime = std::chrono::seconds(120);
   static constexpr std::size_t kRemotesMax = 32;  ///< Then no search begins until some expire.
   static constexpr Duration kPacketGap = std::chrono::milliseconds(2);  ///< 500 a second.
