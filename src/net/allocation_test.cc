@@ -92,8 +92,8 @@ TEST(Allocation, UdpAllocatesNothingPerBatch) {
   IoContext io;
   UdpBuffers buffers;
   Player one(40), two(40);
-  one.socket = std::move(*UdpSocket::open(io, kAny, buffers, one));
-  two.socket = std::move(*UdpSocket::open(io, kAny, buffers, two));
+  one.socket = *UdpSocket::open(io, kAny, buffers, one);
+  two.socket = *UdpSocket::open(io, kAny, buffers, two);
   one.to = two.socket->local_address();
   two.to = one.socket->local_address();
   one.serve(monotonic_now());
