@@ -66,8 +66,13 @@ UdpSocket& Host::open_udp(std::uint16_t port, Family family, std::optional<IpAdd
 
 std::uint16_t Host::pick_port(const IpAddress& ip) {
   CHECK(bound_.size() < kPortsMax);
+  // As systems do: a socket of one address would take what is for one of all, and the reverse.
   return pick_ephemeral_port(random_, [&](std::uint16_t port) {
-    return bound_.contains({ip, port});
+    return std::ranges::any_of(bound_, [&](const auto& entry) {
+      const Address& other = entry.first;
+      if (other.port != port || other.ip.is_v4() != ip.is_v4()) return false;
+      return other.ip == ip || other.ip.is_unspecified() || ip.is_unspecified();
+    });
   });
 }
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "sim/inbox.h"
 #include "sim/internet.h"
 
@@ -31,6 +33,18 @@ TEST(Prefix, ContainsAndCountsInBothFamilies) {
   EXPECT_FALSE(v6.contains(*IpAddress::parse("2a00:0:0:200::1")));
   EXPECT_FALSE(v6.contains(IpAddress::v4(10, 1, 0, 1)));
   EXPECT_EQ(v6.at(0x1'ffff), *IpAddress::parse("2a00:0:0:100::1:ffff"));
+}
+
+TEST_F(NetworkTest, APortIsPickedThatNoSocketOfTheFamilyHas) {
+  const auto host = make_public_host(internet_);
+  const IpAddress own = *host->address(Family::kV4);
+  std::set<std::uint16_t> ports;
+  for (int i = 0; i < 2'000; ++i) {
+    const bool is_bound = i % 2 == 0;
+    UdpSocket& socket = is_bound ? host->open_udp(0, Family::kV4, own) : host->open_udp();
+    EXPECT_TRUE(ports.insert(socket.local().port).second)
+        << "it would take another one's datagrams";
+  }
 }
 
 TEST_F(NetworkTest, PublicHostsReachEachOtherInBothFamilies) {
