@@ -174,6 +174,7 @@ TEST(FramedStream, ConnectsFromThePortOfAListener) {
 }
 
 TEST(FramedStream, ConnectsAgainFromTheSamePortAtOnce) {
+  if (!is_tcp_queue_known()) GTEST_SKIP() << "the system does not tell what is undelivered";
   Bench bench;
   ASSERT_TRUE(bench.connect());
   const std::uint16_t port = bench.near.stream->local_address().port;

@@ -6,6 +6,8 @@
 /// tcp_queue_portable.cc where it does not tell.
 namespace openp2p::net {
 
+/// Whether this system tells what the rest of this header asks for.
+bool is_tcp_queue_known();
 /// Keeps the bytes that wait to be sent near `bytes_max` where unsent_bytes() cannot tell them.
 void limit_tcp_queue(int socket, std::size_t bytes_max);
 /// Bytes that were written and not sent yet; what is on the way does not count. 0: not known.

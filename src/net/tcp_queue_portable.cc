@@ -11,6 +11,8 @@ void set_option(int socket, int name, int value) {
 
 }  // namespace
 
+bool is_tcp_queue_known() { return false; }
+
 // A small buffer limits the speed of long paths; a large one would hold seconds on slow ones.
 void limit_tcp_queue(int socket, std::size_t bytes_max) {
   set_option(socket, SO_SNDBUF, static_cast<int>(bytes_max));
