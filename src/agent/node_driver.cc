@@ -155,10 +155,16 @@ void NodeDriver::send(const session::Transmit& transmit, TimePoint now) {
     streams_.send(transmit.socket, {out.datagrams, out.segment_bytes}, now);
     return;
   }
-  const auto progress = socket->socket().send({&out, 1}, now);
+  send_or_hold(transmit.socket, *socket, out, now);
+}
+
+// What the kernel does not take waits.
+void NodeDriver::send_or_hold(SocketId id, Socket& socket, const net::Outgoing& out,
+                              TimePoint now) {
+  const auto progress = socket.socket().send({&out, 1}, now);
   if (progress.batches == 1) return;
-  held_ = Held{transmit.socket, transmit.to, to_bytes(out.datagrams.subspan(progress.bytes)),
-               transmit.segment_bytes, transmit.hop_limit};
+  held_ = Held{id, out.to, to_bytes(out.datagrams.subspan(progress.bytes)), out.segment_bytes,
+               out.hop_limit};
 }
 
 // The kernel has room: what waited goes first.
@@ -170,10 +176,7 @@ void NodeDriver::send_held(SocketId socket, TimePoint now) {
   out.datagrams = held.bytes;
   out.segment_bytes = held.segment_bytes;
   out.hop_limit = held.hop_limit;
-  const auto progress = find(socket)->socket().send({&out, 1}, now);
-  if (progress.batches == 1) return;
-  held_ = Held{socket, held.to, to_bytes(out.datagrams.subspan(progress.bytes)), held.segment_bytes,
-               held.hop_limit};
+  send_or_hold(socket, *find(socket), out, now);
 }
 
 // nullptr: none of the UDP sockets.

@@ -69,6 +69,7 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
   void send(const session::Transmit& transmit, TimePoint now);
   void stay_awake(std::size_t bytes);
   Socket* find(SocketId socket);
+  void send_or_hold(SocketId id, Socket& socket, const net::Outgoing& out, TimePoint now);
   void send_held(SocketId socket, TimePoint now);
 
   // net::StreamTableHandler
