@@ -185,16 +185,7 @@ struct TwoHomes {
   void meet() {
     const Address seen_a = reflexive(a);
     const Address seen_b = reflexive(b);
-    Meeting meeting;
-    meeting.local_tag = path::FinderTag(11);
-    meeting.remote_tag = path::FinderTag(22);
-    meeting.check_key.fill(std::byte{7});
-    meeting.peer = b.id();
-    a.session = &a.endpoint().meet(meeting, a, world.now());
-    std::swap(meeting.local_tag, meeting.remote_tag);
-    meeting.peer = a.id();
-    meeting.role = path::IceRole::kControlled;
-    b.session = &b.endpoint().meet(meeting, b, world.now());
+    session::meet(a, b, world.now());
     add(a, b.address(), seen_b);
     add(b, a.address(), seen_a);
   }

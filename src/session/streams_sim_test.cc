@@ -69,17 +69,7 @@ struct TwoTcpHomes {
     const Address seen_b = reflexive(home_b.host());
     const path::SideProfile profile_a = profile_of(kind_a, seen_a);
     const path::SideProfile profile_b = profile_of(kind_b, seen_b);
-    Meeting meeting;
-    meeting.local_tag = path::FinderTag(11);
-    meeting.remote_tag = path::FinderTag(22);
-    meeting.check_key.fill(std::byte{7});
-    meeting.rtt_hint = 50ms;
-    meeting.peer = b.id();
-    a.session = &a.endpoint().meet(meeting, a, world.now());
-    std::swap(meeting.local_tag, meeting.remote_tag);
-    meeting.peer = a.id();
-    meeting.role = path::IceRole::kControlled;
-    b.session = &b.endpoint().meet(meeting, b, world.now());
+    session::meet(a, b, world.now(), 50ms);
     met_at = world.now();
     const TimePoint go_at = met_at + 200ms;
     a.session->paths()->set_profiles(profile_a, profile_b, 0, go_at, met_at);

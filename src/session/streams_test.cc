@@ -172,17 +172,7 @@ struct TwoNodes {
 
   /// `error`: how much later B begins than A thinks.
   void meet(path::CandidateType type, Duration error = {}, path::SideProfile profile_b = {}) {
-    Meeting meeting;
-    meeting.local_tag = path::FinderTag(11);
-    meeting.remote_tag = path::FinderTag(22);
-    meeting.check_key.fill(std::byte{7});
-    meeting.rtt_hint = 40ms;
-    meeting.peer = b.id();
-    a.session = &a.endpoint().meet(meeting, a, world.now());
-    std::swap(meeting.local_tag, meeting.remote_tag);
-    meeting.peer = a.id();
-    meeting.role = path::IceRole::kControlled;
-    b.session = &b.endpoint().meet(meeting, b, world.now());
+    session::meet(a, b, world.now(), 40ms);
     const TimePoint go_at = world.now() + 200ms;
     a.session->paths()->set_profiles({}, profile_b, 0, go_at, world.now());
     b.session->paths()->set_profiles(profile_b, {}, 0, go_at + error, world.now());

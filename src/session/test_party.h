@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -160,5 +161,22 @@ class TestParty final : public SessionHandler, public Gatekeeper {
   Bytes unsent_;
   Bytes sent_;
 };
+
+/// Both sides of an attempt, as signalling would tell them: `a` controls. Candidates are the
+/// caller's.
+inline void meet(TestParty& a, TestParty& b, TimePoint now,
+                 Duration rtt_hint = Meeting().rtt_hint) {
+  Meeting meeting;
+  meeting.local_tag = path::FinderTag(11);
+  meeting.remote_tag = path::FinderTag(22);
+  meeting.check_key.fill(std::byte{7});
+  meeting.rtt_hint = rtt_hint;
+  meeting.peer = b.id();
+  a.session = &a.endpoint().meet(meeting, a, now);
+  std::swap(meeting.local_tag, meeting.remote_tag);
+  meeting.peer = a.id();
+  meeting.role = path::IceRole::kControlled;
+  b.session = &b.endpoint().meet(meeting, b, now);
+}
 
 }  // namespace openp2p::session
