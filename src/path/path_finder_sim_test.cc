@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "path/path_finder.h"
+#include "path/test_reflexive_service.h"
 #include "sim/driver.h"
 #include "sim/internet.h"
 
@@ -131,17 +132,7 @@ class Simulation {
  public:
   Simulation(std::uint64_t seed, const Scene& scene) : world(seed), internet(world) {
     server_ = sim::make_public_host(internet);
-    sim::UdpSocket& socket = server_->open_udp(kStunPort);
-    socket.on_receive([&socket](const Address& from, ByteView bytes, TimePoint) {
-      const auto question = nat::decode_stun(bytes);
-      if (!question) return;
-      nat::StunMessage answer;
-      answer.message_class = nat::StunClass::kSuccess;
-      answer.transaction = question->transaction;
-      answer.xor_mapped_address = from;
-      std::array<std::byte, 256> out;
-      socket.send(from, std::span(out).first(nat::encode_stun(answer, {}, out)));
-    });
+    serve_reflexive(server_->open_udp(kStunPort));
     for (int i = 0; i < 2; ++i) {
       const sim::HomeOptions options{.link = scene.line, .has_v6 = scene.has_v6};
       homes[i] = std::make_unique<sim::Home>(internet, scene.kinds[i], options);

@@ -3,6 +3,8 @@
 #include <span>
 #include <utility>
 
+#include "path/test_reflexive_service.h"
+
 namespace openp2p::path::reach {
 namespace {
 
@@ -204,19 +206,7 @@ std::size_t Simulation::conntrack() {
 
 Address Simulation::stun_server() { return {*server_->address(sim::Family::kV4), kStunPort}; }
 
-void Simulation::serve() {
-  sim::UdpSocket& socket = server_->open_udp(kStunPort);
-  socket.on_receive([&socket](const Address& from, ByteView bytes, TimePoint) {
-    const auto question = nat::decode_stun(bytes);
-    if (!question) return;
-    nat::StunMessage answer;
-    answer.message_class = nat::StunClass::kSuccess;
-    answer.transaction = question->transaction;
-    answer.xor_mapped_address = from;
-    std::array<std::byte, 256> out;
-    socket.send(from, std::span(out).first(nat::encode_stun(answer, {}, out)));
-  });
-}
+void Simulation::serve() { serve_reflexive(server_->open_udp(kStunPort)); }
 
 void Simulation::gather(int party) {
   const auto is_answered = [&] { return parties[party]->node().reflexive.has_value(); };
