@@ -11,9 +11,7 @@
 #include <vector>
 
 #include "base/descriptor.h"
-#include "net/socket_address.h"
 #include "net/test_loop.h"
-#include "net/udp_control.h"
 
 namespace openp2p::net {
 namespace {
@@ -219,63 +217,6 @@ TEST(UdpSocket, SendsFromTheAddressItIsGiven) {
 
   ASSERT_TRUE(run_until(io, [&] { return !sink.datagrams.empty(); }));
   EXPECT_EQ(sink.from.ip, IpAddress::v4(127, 0, 0, 7));
-}
-
-/// Takes one datagram after the other, and tells the hop limit with which it came.
-class HopReader {
- public:
-  explicit HopReader(const IpAddress& ip)
-      : socket_(::socket(ip.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM, 0)) {
-    const int on = 1;
-    ::setsockopt(socket_.number(), IPPROTO_IP, IP_RECVTTL, &on, sizeof on);
-    ::setsockopt(socket_.number(), IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof on);
-    SocketAddress address;
-    const socklen_t size = to_socket_address({ip, 0}, address);
-    EXPECT_EQ(::bind(socket_.number(), &address.base, size), 0);
-  }
-  Address address() const { return local_address_of(socket_.number()); }
-  int next_hops() {
-    std::array<std::byte, 2'000> bytes;
-    UdpControlRoom room;
-    iovec slice{bytes.data(), bytes.size()};
-    ::msghdr header{};
-    header.msg_iov = &slice;
-    header.msg_iovlen = 1;
-    header.msg_control = room.bytes;
-    header.msg_controllen = sizeof room.bytes;
-    if (::recvmsg(socket_.number(), &header, 0) < 0) return -1;
-    int hops = -1;
-    for_each_control(header, [&hops](const ::cmsghdr& entry) { read_control_data(entry, hops); });
-    return hops;
-  }
-
- private:
-  Descriptor socket_;
-};
-
-TEST(UdpSocket, SetsTheHopLimitOfWhatAsksForOneOnly) {
-  for (const Address& any : {kAnyV4, kAnyV6}) {
-    SCOPED_TRACE(any.text());
-    Pair pair(any);
-    ASSERT_TRUE(pair.from);
-    HopReader reader(any.ip);
-    const std::string word = "plain";
-    Outgoing plain = pair.outgoing(word, word.size());
-    plain.to = reader.address();
-    Outgoing low = plain;
-    low.hop_limit = 3;
-    low.source = any.ip;  // All that goes beside a message fits.
-    const std::string text = numbered(3, 500, 400);
-    low.datagrams = as_bytes(text);
-    low.segment_bytes = 500;
-    const Outgoing batches[] = {plain, low, plain};
-
-    EXPECT_EQ(pair.from->send(batches, pair.now).batches, 3u);
-
-    EXPECT_EQ(reader.next_hops(), 64);
-    for (int i = 0; i < 3; ++i) EXPECT_EQ(reader.next_hops(), 3);
-    EXPECT_EQ(reader.next_hops(), 64);
-  }
 }
 
 TEST(UdpSocket, PortInUseIsAnErrorThatSaysSo) {
