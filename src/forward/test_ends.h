@@ -103,6 +103,10 @@ class FakeSession final : public session::Session {
   void stop(session::StreamId, std::uint64_t code) override { stop_code = code; }
   void consume(session::StreamId, std::size_t bytes) override { consumed += bytes; }
   void close(std::uint64_t, std::string_view, TimePoint) override {}
+  void set_sealed_handler(session::SealedUse, session::SealedHandler*) override {}
+  std::size_t sealed_payload_max() const override { return 0; }
+  MutableByteView sealed_room(session::SealedUse, std::size_t) override { return {}; }
+  void commit_sealed() override {}
   void export_key(std::string_view, ByteView, MutableByteView) const override {}
   std::uint64_t bytes_received() const override { return 0; }
   std::uint64_t bytes_sent() const override { return sent.size(); }

@@ -67,6 +67,7 @@ RemoteCandidate* CheckList::add_remote(const Candidate& candidate, TimePoint now
 
 void CheckList::pair_with_sockets(RemoteCandidate& remote, TimePoint now) {
   if (remote.candidate.transport == Transport::kTcp) return;
+  if (remote.candidate.type == CandidateType::kRelayed) return;
   for (const Candidate& local : locals_) {
     if (local.address.ip.is_v4() != remote.candidate.address.ip.is_v4()) continue;
     pair_with_socket(remote, local.socket, now);
@@ -100,6 +101,15 @@ CheckPair* CheckList::add_connection(const Path& path, const Address& local, Tim
   CheckPair* pair =
       insert_pair(*remote, {CandidateType::kHost, local, path.socket, Transport::kTcp}, now);
   if (pair != nullptr) pair->mtu.set_fixed(kStreamDatagramBytes);
+  return pair;
+}
+
+CheckPair* CheckList::add_relayed(const Path& path, TimePoint now) {
+  if (CheckPair* known = find(path)) return known;
+  RemoteCandidate* remote = insert_remote({CandidateType::kRelayed, path.remote, SocketId{}}, now);
+  if (remote == nullptr) return nullptr;
+  CheckPair* pair = insert_pair(*remote, {CandidateType::kRelayed, path.remote, path.socket}, now);
+  if (pair != nullptr) pair->method = Method::kRelayed;
   return pair;
 }
 

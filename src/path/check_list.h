@@ -37,6 +37,9 @@ class CheckList {
   /// A TCP connection: its socket reaches this one address. nullptr: no room.
   CheckPair* add_connection(const Path& path, const Address& local, TimePoint now);
 
+  /// A relayed path: the same for a socket that is none of the system's. nullptr: no room.
+  CheckPair* add_relayed(const Path& path, TimePoint now);
+
   CheckPair* find(const Path& path);
   CheckPair* find(const nat::TransactionId& transaction);
   /// The peer's own word for where its NAT maps it, at this external address.

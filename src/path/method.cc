@@ -6,8 +6,8 @@ namespace openp2p::path {
 namespace {
 
 constexpr std::array<std::string_view, kMethods> kTexts = {
-    "direct",   "mapped",       "punch",      "predict-one",
-    "birthday", "predict-both", "tcp-direct", "tcp-simultaneous"};
+    "direct",     "mapped",           "punch",  "predict-one", "birthday", "predict-both",
+    "tcp-direct", "tcp-simultaneous", "relayed"};
 
 }  // namespace
 

@@ -11,7 +11,7 @@
 
 namespace openp2p::path {
 
-/// The ways to reach a peer directly. All that apply start together; which apply follows from what
+/// The ways to reach a peer. All that apply start together; which apply follows from what
 /// both sides know of their NATs (SideProfile).
 enum class Method : std::uint8_t {
   kDirect,           ///< Checks to host and public addresses, LAN and IPv6 included.
@@ -22,8 +22,9 @@ enum class Method : std::uint8_t {
   kPredictBoth,      ///< Both are symmetric, and the next ports of both can be told.
   kTcpDirect,        ///< TCP to a listener that can be reached.
   kTcpSimultaneous,  ///< Both connect at once (RFC 9293 section 3.5), through both NATs.
+  kRelayed,          ///< Through another node, whose allocation was asked for elsewhere.
 };
-inline constexpr int kMethods = 8;
+inline constexpr int kMethods = 9;
 std::string_view method_text(Method method);  ///< "direct", "mapped", "punch", "predict-one", ..
 std::optional<Method> parse_method(std::string_view text);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "path/path_finder_impl.h"
 
 namespace openp2p::path {
@@ -51,6 +52,7 @@ void PathFinder::Impl::add_local(const Candidate& candidate, TimePoint now) {
 }
 
 void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
+  if (candidate.type == CandidateType::kRelayed) return;  // Only add_relayed() knows the way there.
   if (candidate.transport == Transport::kTcp) return streams_.add_remote(candidate, now);
   bool is_new = false;
   RemoteCandidate* remote = list_.add_remote(candidate, now, is_new);
@@ -66,6 +68,11 @@ void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
   for (const auto& pair : list_.pairs()) {
     if (&pair->remote() == remote && !pair->is_bursting()) pair->restart(now);
   }
+}
+
+void PathFinder::Impl::add_relayed(const Path& path, TimePoint now) {
+  CHECK(is_relayed(path.socket));
+  if (list_.add_relayed(path, now) != nullptr) is_failed_ = false;
 }
 
 void PathFinder::Impl::add_proven(const Path& path, TimePoint now) {
@@ -248,6 +255,7 @@ void PathFinder::add_proven(const Path& path, TimePoint now) { impl_->add_proven
 void PathFinder::add_connection(const Path& path, const Address& local, TimePoint now) {
   impl_->add_connection(path, local, now);
 }
+void PathFinder::add_relayed(const Path& path, TimePoint now) { impl_->add_relayed(path, now); }
 bool PathFinder::is_proof(const nat::StunMessage& message, ByteView raw) const {
   return impl_->is_proof(message, raw);
 }

@@ -104,6 +104,10 @@ class PathFinder {
 
   /// A TCP connection of this session is up; `path.socket` is it. It is closed by remove_socket().
   void add_connection(const Path& path, const Address& local, TimePoint now);
+  /// A relay carries this session's datagrams: `path.socket` is a path::is_relayed() one, and
+  /// reaches nothing but the peer. It is the last choice, is used while there is no other, and kept
+  /// warm. It ends by remove_socket().
+  void add_relayed(const Path& path, TimePoint now);
   /// True for an authentic check of the peer's that was not seen before: whoever sent it is the
   /// peer, by whatever way it came.
   bool is_proof(const nat::StunMessage& message, ByteView raw) const;

@@ -8,6 +8,11 @@
 
 namespace openp2p::path {
 
+/// Sockets of drivers have numbers below this; from here on they name relayed paths, whose
+/// datagrams leave inside the sealed datagrams of another session.
+inline constexpr std::uint32_t kRelayedSocketFirst = 0x8000'0000;
+inline bool is_relayed(SocketId socket) { return socket.value() >= kRelayedSocketFirst; }
+
 /// Where machines get sockets that they need beside the owner's main ones. Drivers implement it;
 /// the calls only begin things, and never call back from inside.
 ///

@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "path/path_finder.h"
 #include "quic/connection.h"
+#include "session/sealed.h"
 
 /// A secure session between two parties: one QUIC connection, authenticated on both sides, over
 /// whatever path its PathFinder has selected.
@@ -64,6 +65,19 @@ class Session {
   virtual void stop(StreamId id, std::uint64_t code) = 0;
   virtual void consume(StreamId id, std::size_t bytes) = 0;
   virtual void close(std::uint64_t code, std::string_view reason, TimePoint now) = 0;
+
+  /// Who takes the sealed datagrams of a use; nullptr: nobody, they are dropped. The handler
+  /// outlives the session or is taken off.
+  virtual void set_sealed_handler(SealedUse use, SealedHandler* handler) = 0;
+  /// The largest payload of one sealed datagram on the path in use, at least kSealedBytesMin -
+  /// kSealedOverhead.
+  virtual std::size_t sealed_payload_max() const = 0;
+  /// Room for the payload of one sealed datagram, to be written and then committed before any other
+  /// call. Consecutive ones of equal size leave in one system call. Empty: dropped and counted,
+  /// since there is no established path, the queue is full, or `bytes` is more than
+  /// sealed_payload_max().
+  virtual MutableByteView sealed_room(SealedUse use, std::size_t bytes) = 0;
+  virtual void commit_sealed() = 0;
 
   virtual void export_key(std::string_view label, ByteView context, MutableByteView out) const = 0;
   virtual std::uint64_t bytes_received() const = 0;

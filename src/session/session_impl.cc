@@ -369,6 +369,14 @@ void SessionImpl::close(std::uint64_t code, std::string_view reason, TimePoint n
   }
 }
 
+void SessionImpl::set_sealed_handler(SealedUse, SealedHandler*) {}
+
+std::size_t SessionImpl::sealed_payload_max() const { return kSealedBytesMin - kSealedOverhead; }
+
+MutableByteView SessionImpl::sealed_room(SealedUse, std::size_t) { return {}; }
+
+void SessionImpl::commit_sealed() {}
+
 void SessionImpl::export_key(std::string_view label, ByteView context, MutableByteView out) const {
   CHECK(connection_ && connection_->is_authenticated());
   connection_->export_key(label, context, out);

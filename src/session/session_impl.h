@@ -95,6 +95,10 @@ class SessionImpl final : public Session,
   void stop(StreamId id, std::uint64_t code) override;
   void consume(StreamId id, std::size_t bytes) override;
   void close(std::uint64_t code, std::string_view reason, TimePoint now) override;
+  void set_sealed_handler(SealedUse use, SealedHandler* handler) override;
+  std::size_t sealed_payload_max() const override;
+  MutableByteView sealed_room(SealedUse use, std::size_t bytes) override;
+  void commit_sealed() override;
   void export_key(std::string_view label, ByteView context, MutableByteView out) const override;
   std::uint64_t bytes_received() const override { return bytes_received_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
