@@ -65,7 +65,7 @@ concept Machine = (TakesBursts<M> || TakesDatagrams<M>)&&requires(M& machine, co
 ///
 /// Sockets may be opened and closed at any time, also from inside the machine's calls. The driver
 /// closes the rest when it ends, which must not be inside one of its own calls; machine and host
-/// outlive it.
+/// outlive it. All times that the machine gets and gives are those of the host's clock.
 template <Machine M>
 class Driver : private FramedSocketsHandler {
  public:
@@ -172,7 +172,7 @@ class Driver : private FramedSocketsHandler {
   }
 
   void hand_over(SocketId socket, const Address& from, ByteView bytes, std::size_t segment_bytes) {
-    const TimePoint now = host_.world().now();
+    const TimePoint now = host_.now();
     note_wakeup(now);
     if constexpr (TakesBursts<M>) {
       machine_.on_datagrams(socket, from, bytes, segment_bytes, now);
@@ -187,7 +187,7 @@ class Driver : private FramedSocketsHandler {
   }
 
   void on_timer() {
-    const TimePoint now = host_.world().now();
+    const TimePoint now = host_.now();
     note_wakeup(now);
     spins_ = now == last_timeout_ ? spins_ + 1 : 0;
     CHECK(spins_ < kSpinsMax);
@@ -206,15 +206,16 @@ class Driver : private FramedSocketsHandler {
     if (is_settling_) return;
     is_settling_ = true;
     for (unsigned bursts = 0; std::exchange(is_wanted_again_, false);) {
-      if (on_input_) on_input_(host_.world().now());
+      if (on_input_) on_input_(host_.now());
       while (transmit()) CHECK(++bursts < kBurstsPerInputMax);
     }
     is_settling_ = false;
-    timer_.arm(machine_.next_timeout());
+    const std::optional<TimePoint> next = machine_.next_timeout();
+    timer_.arm(next ? std::optional(host_.clock().when(*next)) : std::nullopt);
   }
 
   bool transmit() {
-    const auto transmit = machine_.poll_transmit(out_, host_.world().now());
+    const auto transmit = machine_.poll_transmit(out_, host_.now());
     if (!transmit) return false;
     CHECK(transmit->bytes <= out_.size());
     if (streams_.has(transmit->socket)) {

@@ -160,6 +160,25 @@ TEST_F(DriverTest, WakesTheMachineAtItsDeadline) {
   EXPECT_THAT(machine_.ticks, ElementsAre(2s));
 }
 
+TEST_F(DriverTest, AMachineLivesInTheTimeOfItsHost) {
+  host_->set_clock({.offset = 1h, .fast_by_ppm = -20'000});
+  Driver driver(*host_, machine_);
+  const Address to = driver.socket(driver.open()).local();
+  machine_.deadline = TimePoint{} + 1h + 49s;
+
+  driver.poke();
+  world_.run_for(50s - 1us);
+  EXPECT_TRUE(machine_.ticks.empty());
+  world_.run_for(1us);
+  peer_.send(to, as_bytes("x"));
+  world_.run_for(1s);
+
+  EXPECT_THAT(machine_.ticks, ElementsAre(1h + 49s));
+  ASSERT_EQ(machine_.times.size(), 1u);
+  EXPECT_GT(machine_.times[0], TimePoint{} + 1h + 49s);
+  EXPECT_LT(machine_.times[0], TimePoint{} + 1h + 49s + 100ms);
+}
+
 TEST_F(DriverTest, GivesTheApplicationItsTurnBeforePolling) {
   Driver driver(*host_, machine_);
   const SocketId socket = driver.open();

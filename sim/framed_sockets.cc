@@ -45,7 +45,7 @@ SocketId FramedSockets::add_failed(std::error_code why) {
   const SocketId id = host_.new_socket_id();
   auto entry = std::make_unique<Entry>();
   entry->failure = host_.world().after(Duration::zero(),
-                                       [this, id, why] { fail(id, why, host_.world().now()); });
+                                       [this, id, why] { fail(id, why, host_.now()); });
   entries_.emplace(id, std::move(entry));
   return id;
 }

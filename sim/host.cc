@@ -50,7 +50,7 @@ Interface& Host::move_to(Network& network, const AttachOptions& options) {
 }
 
 void Host::announce_addresses() {
-  if (addresses_changed_) addresses_changed_(world_.now());
+  if (addresses_changed_) addresses_changed_(now());
 }
 
 UdpSocket& Host::open_udp(std::uint16_t port, Family family, std::optional<IpAddress> bind) {
@@ -204,7 +204,7 @@ void Host::receive_datagram(const Packet& packet, Interface* in) {
   if (socket != nullptr) {
     ++world_.counters().delivered;
     world_.counters().bytes_delivered += packet.payload.size();
-    if (socket->receive_) socket->receive_(packet.from, packet.payload.view(), world_.now());
+    if (socket->receive_) socket->receive_(packet.from, packet.payload.view(), now());
     return;
   }
   ++world_.counters().drops(DropReason::kClosed);
@@ -218,7 +218,7 @@ void Host::on_icmp(const IcmpError& error) {
   UdpSocket* socket = owns(error.from.ip) ? find(error.from) : nullptr;
   if (socket == nullptr) return;  // About an address that the host has left.
   ++world_.counters().errors_delivered;
-  if (socket->error_) socket->error_({error.kind, error.to, error.mtu}, world_.now());
+  if (socket->error_) socket->error_({error.kind, error.to, error.mtu}, now());
 }
 
 }  // namespace openp2p::sim

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/random.h"
 #include "base/time.h"
+#include "sim/clock.h"
 #include "sim/network.h"
 #include "sim/tcp_stack.h"
 
@@ -104,6 +105,12 @@ class Host final : public Box {
   Interface& interface(std::size_t number = 0) const { return *interfaces_.at(number); }
   std::size_t interfaces() const { return interfaces_.size(); }
   World& world() const { return world_; }
+  /// What its clock shows, which is the time that everything on it is told: sockets' handlers,
+  /// drivers and the machines behind them.
+  TimePoint now() const { return clock_.at(world_.now()); }
+  const Clock& clock() const { return clock_; }
+  /// Before anything on the host has looked at its clock.
+  void set_clock(const ClockOptions& options) { clock_ = Clock(options); }
   /// A host that answers nothing for ports without a socket.
   void set_stealthy(bool is_stealthy) { is_stealthy_ = is_stealthy; }
   bool is_stealthy() const { return is_stealthy_; }
@@ -131,6 +138,7 @@ class Host final : public Box {
   void on_icmp(const IcmpError& error);
 
   World& world_;
+  Clock clock_;
   Random random_;
   std::vector<Interface*> interfaces_;
   std::vector<std::unique_ptr<UdpSocket>> sockets_;  // By id, from 1; nullptr: a TCP connection.

@@ -201,7 +201,7 @@ void TcpConnection::on_bytes(std::uint64_t offset, ByteView bytes, bool is_fin) 
     in_order.insert(in_order.end(), next->begin(), next->end());
   }
   send_ack();
-  if (!in_order.empty()) call(data_, ByteView(in_order), now());
+  if (!in_order.empty()) call(data_, ByteView(in_order), stack_.host_time());
   if (state_ == State::kClosed) return;
   if (receiver_.is_finished() && !was_finished) on_fin();
 }
@@ -209,7 +209,7 @@ void TcpConnection::on_bytes(std::uint64_t offset, ByteView bytes, bool is_fin) 
 void TcpConnection::on_fin() {
   if (state_ == State::kEstablished) {
     state_ = State::kCloseWait;
-    return call(end_, now());
+    return call(end_, stack_.host_time());
   }
   if (state_ == State::kFinWait1) {
     state_ = State::kClosing;
@@ -221,14 +221,14 @@ void TcpConnection::on_fin() {
 void TcpConnection::wait_for_stragglers() {
   state_ = State::kTimeWait;
   ends_at_ = now() + kTimeWait;
-  if (!std::exchange(is_abandoned_, true)) call(closed_, std::error_code(), now());
+  if (!std::exchange(is_abandoned_, true)) call(closed_, std::error_code(), stack_.host_time());
 }
 
 void TcpConnection::establish() {
   state_ = State::kEstablished;
   syn_at_.reset();
   ends_at_.reset();
-  call(connected_, now());
+  call(connected_, stack_.host_time());
 }
 
 void TcpConnection::end(std::error_code why) {
@@ -239,7 +239,7 @@ void TcpConnection::end(std::error_code why) {
   ends_at_.reset();
   timer_.arm(std::nullopt);
   stack_.release(*this);
-  if (!std::exchange(is_abandoned_, true)) call(closed_, why, now());
+  if (!std::exchange(is_abandoned_, true)) call(closed_, why, stack_.host_time());
 }
 
 void TcpConnection::on_icmp(const IcmpError& icmp) {

@@ -9,6 +9,8 @@ namespace openp2p::sim {
 
 World& TcpStack::world() const { return host_.world(); }
 
+TimePoint TcpStack::host_time() const { return host_.now(); }
+
 bool TcpStack::listen(std::uint16_t port, Family family, AcceptHandler accept) {
   return listeners_.try_emplace({any_of(family), port}, std::move(accept)).second;
 }

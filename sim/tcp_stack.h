@@ -48,6 +48,7 @@ class TcpStack {
   Result<TcpConnection*> connect(const Address& remote) { return connect(remote, {}); }
 
   World& world() const;
+  TimePoint host_time() const;  ///< What handlers are told.
   std::size_t connections() const { return active_.size(); }  ///< Not closed; also in TIME-WAIT.
 
  private:
