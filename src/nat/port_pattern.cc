@@ -105,7 +105,7 @@ std::optional<PortRange> as_block(const std::vector<MappingSample>& samples) {
   const unsigned last = high.external.port / kRangePorts;
   const unsigned ranges_max = samples.size() >= 6 ? 4 : samples.size() == 5 ? 2 : 1;
   if (samples.size() < 4 || last - first + 1 > ranges_max) return std::nullopt;
-  return PortRange{static_cast<std::uint16_t>(first * kRangePorts),
+  return PortRange{static_cast<std::uint16_t>(std::max(first * kRangePorts, 1U)),  // 0 is no port.
                    static_cast<std::uint16_t>(last * kRangePorts + kRangePorts - 1)};
 }
 

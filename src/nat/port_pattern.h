@@ -36,14 +36,12 @@ inline constexpr int kSequenceGapMax = 64;
 ///
 /// - kPreserved: every port is the internal one. By lot: once in 64,512 for each sample.
 /// - kSequential: in order and near each other; the commonest small distance is the step. Of five
-/// or
-///   more, one may be out of order (its first datagram was lost); gaps up to kSequenceGapMax belong
-///   to others, but at least half of them are small. Drawn by lot, two samples look so once in
-///   4,000, three once in 2,000,000, and five out of a block of 1,024 ports once in 24,000: then a
-///   few wrong ports are tried first, and the next measurement tells otherwise.
+///   or more, one may be out of order (its first datagram was lost); gaps up to kSequenceGapMax
+///   belong to others, but at least half of them are small. Drawn by lot, two samples look so once
+///   in 4,000, three once in 2,000,000, and five out of a block of 1,024 ports once in 24,000: then
+///   a few wrong ports are tried first, and the next measurement tells otherwise.
 /// - kBlocks: no order, but all in one run of aligned ranges of 1,024 ports: one such range for
-/// four
-///   samples, at most two for five, at most four for six and more. Each happens by lot once in
+///   four samples, at most two for five, at most four for six and more. Each happens by lot once in
 ///   250,000 at most.
 /// - kNoPattern: spread over more.
 /// - kUnknown: fewer than two samples, or two or three without order.

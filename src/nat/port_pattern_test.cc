@@ -73,6 +73,7 @@ TEST(PortPattern, TakesTheSmallestRunOfRangesForTheBlock) {
   EXPECT_EQ(infer_pattern(seen({6600, 5130, 5900, 5333})).allocation, PortAllocation::kNoPattern);
   EXPECT_EQ(infer_pattern(seen({65'535, 64'600, 65'000, 64'512})).block,
             (PortRange{64'512, 65'535}));
+  EXPECT_EQ(infer_pattern(seen({700, 20, 300, 511})).block, (PortRange{1, 1'023})) << "0: no port";
 }
 
 TEST(PortPattern, LeavesOpenWhatThreeSamplesCannotTell) {
