@@ -19,10 +19,25 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   } else if (const auto* signal = std::get_if<SignalRequest>(&*message)) {
     CHECK(signal->body.size() <= kSignalBodyBytesMax);
-    CHECK(encode_signal(signal->to, signal->number, signal->body, kAddress).size() <=
-          kControlMessageBytesMax);
+    CHECK(encode_signal({.from = signal->to,
+                         .number = signal->number,
+                         .body = signal->body,
+                         .sender_address = std::string(kAddress)})
+              .size() <= kControlMessageBytesMax);
   } else if (const auto* rename = std::get_if<Rename>(&*message)) {
     CHECK(rename->name.size() <= kNameWishBytesMax);
+  } else if (const auto* wish = std::get_if<RelayWish>(&*message)) {
+    CHECK(wish->only.size() <= kWishNodesMax && wish->without.size() <= kWishNodesMax);
+  } else if (const auto* offer = std::get_if<ShareOffer>(&*message)) {
+    CHECK(offer->bits_per_second <= kBitsPerSecondMax);
+    CHECK(offer->used_bits_per_second <= kBitsPerSecondMax);
+    CHECK(offer->own_bits_per_second <= kBitsPerSecondMax);
+    CHECK(offer->allocations <= kAllocationsMax);
+  } else if (const auto* receipt = std::get_if<SignedReceipt>(&*message)) {
+    CHECK(receipt->body.size() <= kReceiptBytesMax);
+  } else if (const auto* report = std::get_if<RelayReport>(&*message)) {
+    CHECK(report->rtt_us <= kRttMaxUs && report->loss_permille <= 1'000);
+    CHECK(report->bits_per_second <= kBitsPerSecondMax);
   }
   return 0;
 }

@@ -292,8 +292,10 @@ void Core::on_signal(Client& client, const SignalRequest& request) {
   if (target == nullptr) return fail(SignalFailure::kOffline);
   if (target->queued_bytes() > Client::kSignalQueuedBytesMax) return fail(SignalFailure::kTooMany);
   ++counters_.signals;
-  target->send(
-      encode_signal(client.node(), request.number, request.body, client.reflexive_address()));
+  target->send(encode_signal({.from = client.node(),
+                              .number = request.number,
+                              .body = request.body,
+                              .sender_address = client.reflexive_address()}));
 }
 
 void Core::on_rename(Client& client, const Rename& rename) {

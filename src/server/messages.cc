@@ -1,5 +1,7 @@
 #include "server/messages.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "control.pb.h"
 #include "wire/codec.h"
@@ -54,6 +56,69 @@ Result<ClientMessage> to_rename(const control::Rename& rename) {
   return Rename{.name = rename.name()};
 }
 
+Result<std::vector<NodeId>> to_nodes(
+    const google::protobuf::RepeatedPtrField<std::string>& wished) {
+  if (wished.size() > static_cast<int>(kWishNodesMax)) return WireError::kTooLong;
+  std::vector<NodeId> nodes;
+  for (const std::string& bytes : wished) {
+    const auto node = NodeId::from_bytes(as_bytes(bytes));
+    if (!node) return WireError::kMalformed;
+    nodes.push_back(*node);
+  }
+  return nodes;
+}
+
+Result<ClientMessage> to_wish(const control::RelayWish& wish) {
+  const auto peer = NodeId::from_bytes(as_bytes(wish.peer()));
+  if (!peer) return WireError::kMalformed;
+  auto only = to_nodes(wish.only());
+  if (!only) return only.error();
+  auto without = to_nodes(wish.without());
+  if (!without) return without.error();
+  return RelayWish{.peer = *peer,
+                   .number = wish.number(),
+                   .only = std::move(*only),
+                   .without = std::move(*without),
+                   .no_strangers = wish.no_strangers()};
+}
+
+ShareOffer to_offer(const control::ShareOffer& offer) {
+  return {.bits_per_second = std::min(offer.bits_per_second(), kBitsPerSecondMax),
+          .used_bits_per_second = std::min(offer.used_bits_per_second(), kBitsPerSecondMax),
+          .allocations = std::min(offer.allocations(), kAllocationsMax),
+          .own_bits_per_second = std::min(offer.own_bits_per_second(), kBitsPerSecondMax),
+          .is_reachable = offer.is_reachable()};
+}
+
+Result<ClientMessage> to_receipt(const control::Receipt& receipt) {
+  if (receipt.body().size() > kReceiptBytesMax) return WireError::kTooLong;
+  SignedReceipt out{.body = to_bytes(as_bytes(receipt.body()))};
+  const ByteView signature = as_bytes(receipt.signature());
+  if (signature.size() != out.signature.size()) return WireError::kMalformed;
+  std::ranges::copy(signature, out.signature.begin());
+  return out;
+}
+
+Result<ClientMessage> to_report(const control::RelayReport& report) {
+  const auto relay = NodeId::from_bytes(as_bytes(report.relay()));
+  if (!relay) return WireError::kMalformed;
+  return RelayReport{.relay = *relay,
+                     .rtt_us = std::min(report.rtt_us(), kRttMaxUs),
+                     .bits_per_second = std::min(report.bits_per_second(), kBitsPerSecondMax),
+                     .loss_permille = std::min<std::uint32_t>(report.loss_permille(), 1'000),
+                     .is_unusable = report.is_unusable()};
+}
+
+void fill(control::Relay& out, const GrantedRelay& relay) {
+  static_assert(static_cast<int>(RelayKind::kServer) == control::Relay::SERVER);
+  out.set_kind(static_cast<control::Relay::Kind>(relay.kind));
+  out.set_node(to_string(relay.node.key));
+  out.set_name(relay.name);
+  out.set_ticket(to_string(relay.ticket));
+  out.set_bits_per_second(relay.bits_per_second);
+  out.set_rtt_sum_us(relay.rtt_sum_us);
+}
+
 }  // namespace
 
 Result<ClientMessage> decode_client_message(ByteView bytes) {
@@ -71,6 +136,16 @@ Result<ClientMessage> decode_client_message(ByteView bytes) {
       return Ping{.number = message.ping().number()};
     case control::ClientMessage::kRename:
       return to_rename(message.rename());
+    case control::ClientMessage::kRelayWish:
+      return to_wish(message.relay_wish());
+    case control::ClientMessage::kShareOffer:
+      return to_offer(message.share_offer());
+    case control::ClientMessage::kReceipt:
+      return to_receipt(message.receipt());
+    case control::ClientMessage::kCreditQuery:
+      return CreditQuery{.number = message.credit_query().number()};
+    case control::ClientMessage::kRelayReport:
+      return to_report(message.relay_report());
     case control::ClientMessage::KIND_NOT_SET:
       return UnknownMessage{};
   }
@@ -103,14 +178,14 @@ Bytes encode_refused(const Refusal& refusal) {
   return serialized(message);
 }
 
-Bytes encode_signal(const NodeId& from, std::uint64_t number, ByteView body,
-                    std::string_view sender_address) {
+Bytes encode_signal(const CarriedSignal& signal) {
   control::ServerMessage message;
   control::Signal& out = *message.mutable_signal();
-  out.set_node(to_string(from.key));
-  out.set_number(number);
-  out.set_body(to_string(body));
-  out.set_sender_address(std::string(sender_address));
+  out.set_node(to_string(signal.from.key));
+  out.set_number(signal.number);
+  out.set_body(to_string(signal.body));
+  out.set_sender_address(signal.sender_address);
+  out.set_is_stranger(signal.is_stranger);
   return serialized(message);
 }
 
@@ -142,6 +217,37 @@ Bytes encode_pong(std::uint64_t number, WallTime server_time, std::string_view o
   out.set_number(number);
   out.set_server_time_us(server_time.us);
   out.set_observed_address(std::string(observed_address));
+  return serialized(message);
+}
+
+Bytes encode_relay_secret(ByteView secret) {
+  control::ServerMessage message;
+  message.mutable_relay_secret()->set_secret(to_string(secret));
+  return serialized(message);
+}
+
+Bytes encode_relay_grant(const RelayGrant& grant) {
+  CHECK(grant.relays.size() <= kGrantRelaysMax);
+  control::ServerMessage message;
+  control::RelayGrant& out = *message.mutable_relay_grant();
+  out.set_number(grant.number);
+  out.set_peer(to_string(grant.peer.key));
+  for (const GrantedRelay& relay : grant.relays) fill(*out.add_relays(), relay);
+  out.set_reason(grant.reason);
+  out.set_reason_name(grant.reason_name);
+  return serialized(message);
+}
+
+Bytes encode_credit(const Credit& credit) {
+  control::ServerMessage message;
+  control::Credit& out = *message.mutable_credit();
+  out.set_number(credit.number);
+  out.set_lent_bytes(credit.lent_bytes);
+  out.set_borrowed_bytes(credit.borrowed_bytes);
+  out.set_allowance_bytes(credit.allowance_bytes);
+  out.set_lent_here_bytes(credit.lent_here_bytes);
+  out.set_may_borrow(credit.may_borrow);
+  out.set_reason(credit.reason);
   return serialized(message);
 }
 

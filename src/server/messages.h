@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "server/relay_messages.h"
 #include "server/store.h"
 
 /// Control messages (proto/control.proto) as the server sees them: the one place where it meets
@@ -41,10 +42,11 @@ struct Rename {
   std::string name;
 };
 struct UnknownMessage {};  ///< Of a newer client: ignored.
-using ClientMessage = std::variant<UnknownMessage, Hello, SignalRequest, Ping, Rename>;
+using ClientMessage = std::variant<UnknownMessage, Hello, SignalRequest, Ping, Rename, RelayWish,
+                                   ShareOffer, SignedReceipt, CreditQuery, RelayReport>;
 
-/// WireError::kMalformed, and kTooLong for fields over their limits. Requires at most
-/// kControlMessageBytesMax bytes.
+/// WireError::kMalformed, and kTooLong for fields over their limits; rates, round trips and counts
+/// are cut to theirs (relay_messages.h). Requires at most kControlMessageBytesMax bytes.
 Result<ClientMessage> decode_client_message(ByteView bytes);
 
 struct NodeView {
@@ -86,13 +88,24 @@ struct Refusal {
 };
 enum class SignalFailure { kNoSuchNode = 1, kOffline, kTooMany };
 
+/// A signal on its way to its addressee.
+struct CarriedSignal {
+  NodeId from;
+  std::uint64_t number = 0;
+  ByteView body;  ///< Of the request that is being handled.
+  std::string sender_address;
+  bool is_stranger = false;  ///< Of another network; a relay was granted.
+};
+
 Bytes encode_welcome(const Welcome& welcome);
 Bytes encode_refused(const Refusal& refusal);
-Bytes encode_signal(const NodeId& from, std::uint64_t number, ByteView body,
-                    std::string_view sender_address);
+Bytes encode_signal(const CarriedSignal& signal);
 Bytes encode_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why);
 Bytes encode_node_changed(const NodeView& node);
 Bytes encode_node_removed(const NodeId& id);
 Bytes encode_pong(std::uint64_t number, WallTime server_time, std::string_view observed_address);
+Bytes encode_relay_secret(ByteView secret);
+Bytes encode_relay_grant(const RelayGrant& grant);
+Bytes encode_credit(const Credit& credit);
 
 }  // namespace openp2p::server
