@@ -3,10 +3,10 @@
 #include <optional>
 #include <vector>
 
+#include "base/replay_window.h"
 #include "path/check_list.h"
 #include "path/path_finder.h"
 #include "path/planner.h"
-#include "path/replay_window.h"
 #include "path/spray.h"
 #include "path/stream_opener.h"
 #include "path/timeline.h"
@@ -149,7 +149,8 @@ class PathFinder::Impl {
   std::optional<Address> reflexive_v4_, answered_v4_;
   CheckList list_;
   TokenBucket pace_;
-  ReplayWindow replays_;
+  /// Checks of a whole burst over all pairs may overtake each other; more than that do not.
+  ReplayWindow<1024> replays_;
   std::uint64_t checks_numbered_ = 0;
   std::vector<Answer> answers_;
 

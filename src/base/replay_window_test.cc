@@ -1,4 +1,4 @@
-#include "path/replay_window.h"
+#include "base/replay_window.h"
 
 #include <gtest/gtest.h>
 
@@ -7,11 +7,13 @@
 
 #include "base/random.h"
 
-namespace openp2p::path {
+namespace openp2p {
 namespace {
 
+using Window = ReplayWindow<1024>;
+
 TEST(ReplayWindow, TakesEachNumberOnce) {
-  ReplayWindow window;
+  Window window;
   for (const std::uint64_t number : {1u, 3u, 2u, 700u, 4u}) {
     EXPECT_TRUE(window.is_fresh(number)) << number;
     window.mark(number);
@@ -20,16 +22,16 @@ TEST(ReplayWindow, TakesEachNumberOnce) {
 }
 
 TEST(ReplayWindow, WhatIsTooOldCountsAsSeen) {
-  ReplayWindow window;
+  Window window;
   window.mark(5000);
 
-  EXPECT_FALSE(window.is_fresh(5000 - ReplayWindow::kWindow));
-  EXPECT_TRUE(window.is_fresh(5000 - ReplayWindow::kWindow + 1));
+  EXPECT_FALSE(window.is_fresh(5000 - Window::kWindow));
+  EXPECT_TRUE(window.is_fresh(5000 - Window::kWindow + 1));
   EXPECT_FALSE(window.is_fresh(0));
 }
 
 TEST(ReplayWindow, SurvivesTheLargestNumber) {
-  ReplayWindow window;
+  Window window;
   const auto last = std::numeric_limits<std::uint64_t>::max();
   window.mark(last);
 
@@ -41,14 +43,14 @@ TEST(ReplayWindow, SurvivesTheLargestNumber) {
 TEST(ReplayWindow, AgreesWithASetOfAllNumbers) {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
     Random random(seed);
-    ReplayWindow window;
+    Window window;
     std::set<std::uint64_t> seen;
     std::uint64_t highest = 0;
     for (int i = 0; i < 2000; ++i) {
       const std::uint64_t jump = random.chance(0.02) ? random.below(3000) : random.below(4);
       const std::uint64_t back = random.below(1500);
       const std::uint64_t number = highest + jump > back ? highest + jump - back : 1;
-      const bool is_old = highest >= number && highest - number >= ReplayWindow::kWindow;
+      const bool is_old = highest >= number && highest - number >= Window::kWindow;
       ASSERT_EQ(window.is_fresh(number), !is_old && !seen.contains(number)) << "seed " << seed;
       window.mark(number);
       seen.insert(number);
@@ -58,4 +60,4 @@ TEST(ReplayWindow, AgreesWithASetOfAllNumbers) {
 }
 
 }  // namespace
-}  // namespace openp2p::path
+}  // namespace openp2p
