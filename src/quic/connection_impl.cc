@@ -252,9 +252,10 @@ void ConnectionImpl::on_timeout(TimePoint now) {
 
 std::optional<TimePoint> ConnectionImpl::next_timeout() const {
   if (state_ == State::kDone) return std::nullopt;
-  const ngtcp2_tstamp expiry = state_ == State::kOpen
-                                   ? std::min(ngtcp2_conn_get_expiry(conn()), paced_until_)
-                                   : close_deadline_;
+  ngtcp2_tstamp expiry = state_ == State::kOpen
+                             ? std::min(ngtcp2_conn_get_expiry(conn()), paced_until_)
+                             : close_deadline_;
+  if (is_answer_awaited(last_ts_)) expiry = std::max(expiry, answer_until_);
   if (expiry == UINT64_MAX) return std::nullopt;
   const ngtcp2_tstamp at = std::max(expiry + kExpirySlack, kTimeBase);
   return TimePoint(Duration(static_cast<Duration::rep>(at - kTimeBase)));

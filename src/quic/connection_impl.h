@@ -128,6 +128,8 @@ class ConnectionImpl {
   void write_close_datagram(ngtcp2_tstamp ts);
 
   // Packets out.
+  void note_question();
+  bool is_answer_awaited(ngtcp2_tstamp ts) const;
   Burst fill_burst(MutableByteView out, std::size_t datagram_bytes, ngtcp2_tstamp ts);
   ngtcp2_ssize write_datagram(MutableByteView out, ngtcp2_tstamp ts);
   void note_written(Stream& stream, std::size_t bytes, bool has_fin);
@@ -185,6 +187,10 @@ class ConnectionImpl {
   std::size_t streams_to_allow_ = 0;     // Peer's streams that ended, likewise.
 
   ngtcp2_tstamp paced_until_ = UINT64_MAX;  // UINT64_MAX: may send.
+  // A lone packet's acknowledgement waits for the answer to what it brought.
+  ngtcp2_tstamp answer_until_ = 0;
+  std::size_t unanswered_packets_ = 0;  // That brought data, since packets were last written.
+  std::uint64_t last_data_packet_ = 0;  // As packets_opened_ counts.
 
   std::deque<Connection::IdChange> id_changes_;
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "quic/connection_impl.h"
@@ -36,6 +37,11 @@ constexpr std::size_t kPacedBurstDatagramsMin = 10;
 /// is told a time that is later by as much.
 constexpr ngtcp2_duration kPacerLeniency = NGTCP2_MILLISECONDS;
 
+/// How long a lone packet's acknowledgement waits for data to carry it; RFC 9000 section 13.2.1
+/// allows 25 ms. Services on the peer's own machine answer within less as a rule. Then a question
+/// and its answer are two datagrams, and not four that wake each side twice as often.
+constexpr ngtcp2_duration kAnswerPatience = 2 * NGTCP2_MILLISECONDS;
+
 /// Bytes a nanosecond: the window in a round trip, and a quarter more, so that pacing never starves
 /// it (RFC 9002 section 7.7). The same as ngtcp2's own.
 double pacing_rate(const ngtcp2_conn_stat& stat) {
@@ -72,15 +78,29 @@ Burst ConnectionImpl::poll_burst(MutableByteView out, std::size_t datagram_bytes
   if (state_ != State::kOpen) return poll_close(out, ts);
   apply_commands();
   update_key_if_due(ts);
+  if (is_answer_awaited(ts)) return {};
   const Burst burst = fill_burst(out, datagram_bytes, ts);
   if (state_ != State::kOpen && burst.bytes == 0) return poll_close(out, ts);
   return burst;
+}
+
+void ConnectionImpl::note_question() {
+  answer_until_ = last_ts_ + kAnswerPatience;
+  if (std::exchange(last_data_packet_, packets_opened_) != packets_opened_) ++unanswered_packets_;
+}
+
+/// Only one packet brought data since any were written (RFC 9000 section 13.2.2: each second one is
+/// acknowledged), and nothing of ours is on its way, or lost: that never waits.
+bool ConnectionImpl::is_answer_awaited(ngtcp2_tstamp ts) const {
+  return ts < answer_until_ && unanswered_packets_ == 1 && state_ == State::kOpen &&
+         is_confirmed_ && ready_.empty() && send_budget_.used_bytes == 0;
 }
 
 Burst ConnectionImpl::fill_burst(MutableByteView out, std::size_t datagram_bytes,
                                  ngtcp2_tstamp ts) {
   const ngtcp2_conn_stat stat = statistics();
   send_ring_bytes_ = send_ring_bytes(stat, config_);
+  unanswered_packets_ = 0;
   if (paced_until_ <= ts) paced_until_ = UINT64_MAX;
   std::size_t limit = std::min(out.size(), kBurstBytesMax);
   turn_bytes_ = kTurnBytes;

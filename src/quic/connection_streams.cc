@@ -84,6 +84,7 @@ void ConnectionImpl::reset(StreamId id, std::uint64_t code) {
   stream->reset_code = code;
   stream->send_hook.unlink();
   note_command(*stream);
+  answer_until_ = 0;  // This is one.
 }
 
 void ConnectionImpl::stop(StreamId id, std::uint64_t code) {
@@ -95,6 +96,7 @@ void ConnectionImpl::stop(StreamId id, std::uint64_t code) {
   stream->is_receive_ended = true;
   stream->stop_code = code;
   note_command(*stream);
+  answer_until_ = 0;
 }
 
 void ConnectionImpl::consume(StreamId id, std::size_t bytes) {
@@ -139,6 +141,7 @@ void ConnectionImpl::on_stream_data(Stream& stream, ByteView data, bool is_end) 
   count_received(data.size());
   if (is_closed()) return;
   if (stream.is_receive_ended) return give_back_all(stream);
+  note_question();
   handler_.on_stream_data(stream.id, data, is_end);
 }
 
