@@ -60,7 +60,9 @@ void TcpConnection::shutdown_write() {
 void TcpConnection::close() {
   is_abandoned_ = true;
   if (state_ == State::kSynSent || state_ == State::kSynReceived) return abort();
-  if (state_ == State::kFinWait2) ends_at_ = now() + kFinWaitMax;
+  if (state_ != State::kTimeWait && state_ != State::kClosed) {
+    ends_at_ = now() + (state_ == State::kFinWait2 ? kFinWaitMax : kOrphanMax);
+  }
   shutdown_write();
   arm();
 }
@@ -275,7 +277,8 @@ void TcpConnection::send_syn() {
   arm();
 }
 
-void TcpConnection::send_ack() { stack_.send(*this, header(sender_->next_offset()), {}); }
+/// With SND.NXT, which does not go back with what is sent again: the peer would refuse it as old.
+void TcpConnection::send_ack() { stack_.send(*this, header(sender_->highest_offset()), {}); }
 
 void TcpConnection::send_reset(std::uint32_t sequence) {
   TcpHeader reset;

@@ -77,6 +77,9 @@ class TcpConnection {
   static constexpr Duration kSynReceivedMax = std::chrono::seconds(63);  // Five SYN-ACKs more.
   static constexpr Duration kTimeWait = std::chrono::seconds(60);
   static constexpr Duration kFinWaitMax = std::chrono::seconds(60);  // Of a closed one.
+  /// Of a closed one with data that nobody acknowledges: what our drivers ask Linux for
+  /// (TCP_USER_TIMEOUT).
+  static constexpr Duration kOrphanMax = std::chrono::seconds(60);
 
   // From the stack.
   void open(Duration timeout);

@@ -461,6 +461,46 @@ TEST_F(TcpTest, APeerThatVanishedIsNoticed) {
   EXPECT_EQ(log->why, std::errc::timed_out);
 }
 
+TEST_F(TcpTest, AClosedConnectionWhosePeerVanishedFreesItsPorts) {
+  const auto client = make_public_host(internet_);
+  listen(*server_, 443);
+  const auto log = connect(*client, at(*server_, 443), 4'000);
+  run();
+  client->interface().up().set_blackhole(true);
+  log->connection.write(as_bytes("hello?"));
+
+  log->connection.close();
+  EXPECT_EQ(connect(*client, at(*server_, 443), 4'000), nullptr);
+  run(std::chrono::minutes(1));
+
+  EXPECT_NE(connect(*client, at(*server_, 443), 4'000), nullptr);
+}
+
+TEST_F(TcpTest, LostAcknowledgmentsBothWaysAreMadeUpFor) {
+  const auto client = make_public_host(internet_, {.delay = 20ms});
+  listen(*server_, 443);
+  const auto log = connect(*client, at(*server_, 443));
+  run();
+  const std::string text(3'000, 'x');  // Several segments: the first alone is sent again.
+  log->connection.write(as_bytes(text));
+  accepted_[0]->connection.write(as_bytes(text));
+  run(20ms);  // All is on its way; the answers are lost.
+  const auto set_blackhole = [&](bool is_set) {
+    client->interface().up().set_blackhole(is_set);
+    server_->interface().up().set_blackhole(is_set);
+  };
+  set_blackhole(true);
+  run(1s);
+  ASSERT_EQ(log->text, text);
+  ASSERT_EQ(accepted_[0]->text, text);
+
+  set_blackhole(false);
+  run(10s);
+
+  EXPECT_EQ(log->connection.queued_bytes(), 0u);
+  EXPECT_EQ(accepted_[0]->connection.queued_bytes(), 0u);
+}
+
 TEST_F(TcpTest, NobodyAcceptsForAListenerThatIsGone) {
   const auto client = make_public_host(internet_, {.delay = 20ms});
   listen(*server_, 443);

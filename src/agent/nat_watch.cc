@@ -33,11 +33,13 @@ void NatWatch::set_tcp_port(std::uint16_t port) {
 
 void NatWatch::on_observed(const Address& address, path::Transport transport) {
   if (address.ip.is_v6()) return;
+  // The same socket at another port: the router has forgotten, and may count or choose differently.
+  const bool is_forgotten = observed_ && is_udp_proven_ && observed_->port != address.port;
   observed_ = address;
   is_udp_proven_ = transport == path::Transport::kUdp;
   const nat::NatProfile& known = transport == path::Transport::kUdp ? profile_.udp : profile_.tcp;
   const bool is_contradicted = (known.is_known() && known.external != address.ip) ||
-                               (is_udp_proven_ && profile_.udp.is_blocked);
+                               (is_udp_proven_ && (profile_.udp.is_blocked || is_forgotten));
   if (is_contradicted) measure_soon(Duration::zero());
 }
 
@@ -114,7 +116,8 @@ void NatWatch::measure_soon(Duration delay) {
 }
 
 void NatWatch::measure_if_stale() {
-  const Duration stale_after = profile_.udp.is_known() ? kStaleAfter : kStaleAfterFailure;
+  const bool is_known = profile_.udp.is_known() && (!tcp_ || profile_.tcp.is_known());
+  const Duration stale_after = is_known ? kStaleAfter : kStaleAfterFailure;
   if (begun_at_ && !is_measuring() && context_.now >= *begun_at_ + stale_after) {
     measure_soon(Duration::zero());
   }
@@ -171,9 +174,11 @@ void NatWatch::conclude() {
   told_tcp_ = reflexive;
   const nat::NatProfile& udp = profile_.udp;
   context_.log.debug(context_.now,
-                     "nat.profile mapping={} filtering={} blocked={} last_port={} external={}",
+                     "nat.profile mapping={} filtering={} blocked={} last_port={} external={} "
+                     "tcp_mapping={} tcp_last_port={}",
                      nat::dependence_text(udp.mapping), nat::dependence_text(udp.filtering),
-                     udp.is_blocked, udp.last_port, udp.external.text());
+                     udp.is_blocked, udp.last_port, udp.external.text(),
+                     nat::dependence_text(profile_.tcp.mapping), profile_.tcp.last_port);
   options_.on_changed();
 }
 

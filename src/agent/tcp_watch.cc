@@ -47,6 +47,12 @@ void TcpWatch::measure(const std::vector<Address>& servers, std::uint16_t port) 
   reopen_at_.reset();
   retry_ = Duration::zero();
   is_measuring_ = true;
+  is_begun_ = false;
+}
+
+/// From the port, and to the addresses, of connections that have just been closed.
+void TcpWatch::begin() {
+  is_begun_ = true;
   for (const Address& server : servers_) connections_.push_back(connect(server));
   settle();
 }
@@ -109,6 +115,7 @@ bool TcpWatch::on_stun(SocketId socket, const Address& from, ByteView datagram) 
 
 void TcpWatch::on_timeout() {
   for (const SocketId socket : std::exchange(closing_, {})) sockets_.close(socket);
+  if (is_measuring_ && !is_begun_) begin();
   bool is_changed = false;
   for (Connection& connection : connections_) {
     if (connection.stage == Stage::kFailed || context_.now < connection.due_at) continue;
@@ -125,7 +132,7 @@ void TcpWatch::on_timeout() {
 }
 
 std::optional<TimePoint> TcpWatch::next_timeout() const {
-  if (!closing_.empty()) return context_.now;
+  if (!closing_.empty() || (is_measuring_ && !is_begun_)) return context_.now;
   std::optional<TimePoint> next = reopen_at_;
   for (const Connection& connection : connections_) {
     if (connection.stage != Stage::kFailed) next = earlier(next, connection.due_at);

@@ -64,6 +64,7 @@ class TcpWatch {
     TimePoint due_at;  ///< Given up, or asked again to keep it alive.
   };
 
+  void begin();
   Connection connect(const Address& remote);
   Connection* find(SocketId socket);
   Connection* live();
@@ -84,6 +85,7 @@ class TcpWatch {
   std::vector<Connection> connections_;
   std::vector<SocketId> closing_;
   bool is_measuring_ = false;
+  bool is_begun_ = false;  ///< The measurement: once what was open before is closed.
   bool is_held_ = false;
   std::optional<TimePoint> reopen_at_;
   Duration retry_{};

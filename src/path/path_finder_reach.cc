@@ -49,7 +49,7 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   is_search_postponed_ = false;
   is_search_over_budget_ = false;
   spray_.start(*plan_, peer.udp.external, go_at_, random_.fork(), now);
-  streams_.set_profiles(local, peer, go_at_, now);
+  streams_.set_profiles(local, peer, round, go_at_, now);
   set_patience(now);
 }
 
@@ -68,7 +68,8 @@ bool PathFinder::Impl::is_hopeless() const { return plan_ && plan_->is_hopeless(
 void PathFinder::Impl::prepare(CheckPair& pair, TimePoint now) {
   pair.is_prepared = true;
   if (!pair.method) pair.method = method_of(pair);
-  pair.is_barred = plan_ && !plan_->methods.has(*pair.method) && !pair.is_valid();
+  const bool is_relayed = *pair.method == Method::kRelayed;
+  pair.is_barred = plan_ && !is_relayed && !plan_->methods.has(*pair.method) && !pair.is_valid();
   // The controlling side knows that the other has sent its opener. The controlled one does not, if
   // the signal was late, so it waits a little for a check of the peer's, which ends the wait.
   const TimePoint hold_until = go_at_ + (is_controlling() ? Duration::zero() : kAnswererGrace);

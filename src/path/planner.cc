@@ -149,8 +149,9 @@ class Planner {
   }
 
   void plan_both() {
-    const bool both_count =
-        own_.kind == NatClass::kSequential && peer_.kind == NatClass::kSequential;
+    // As measured: there is no other way, so there is nothing to gain by a doubt.
+    const bool both_count = nat_class(own_.profile) == NatClass::kSequential &&
+                            nat_class(peer_.profile) == NatClass::kSequential;
     if (!both_count) {
       plan_.reason = ReasonCode::kBothRandom;
     } else if (!has(Method::kPredictBoth)) {

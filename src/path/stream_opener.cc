@@ -13,6 +13,8 @@ using namespace std::chrono_literals;
 /// From one moment to the next.
 constexpr std::array<Duration, StreamOpener::kSteps> kGaps{300ms, 300ms, 400ms, 500ms, 600ms,
                                                            700ms, 700ms, 800ms, 1000ms};
+/// So many rounds are covered by the ports that are always asked, from the first one on.
+constexpr unsigned kRoundsUnmoved = 2;
 /// Less than half of the shortest gap, so that moved moments stay in order.
 constexpr Duration kShiftMax = 140ms;
 
@@ -21,6 +23,17 @@ bool may_be_asked(const Address& address) {
   if (address.port == 0 || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast())
     return false;
   return !ip.is_v6() || !ip.is_link_local() || address.scope != 0;
+}
+
+/// The port `shift` after it, privileged ones left out.
+std::uint16_t shifted(std::uint16_t port, unsigned shift) {
+  if (port < kPortMin) return port;
+  const unsigned offset = (port - kPortMin + shift) % (65'536U - kPortMin);
+  return static_cast<std::uint16_t>(kPortMin + offset);
+}
+
+bool keeps_ports(const nat::NatProfile& tcp) {
+  return tcp.is_translated && tcp.allocation == nat::PortAllocation::kPreserved;
 }
 
 /// Whether somebody may be listening there for everybody.
@@ -50,9 +63,14 @@ void StreamOpener::add_remote(const Candidate& candidate, TimePoint now) {
   if (is_wanted_ && (!next_at_ || is_resting_)) begin(now);
 }
 
-void StreamOpener::set_profiles(const SideProfile& own, const SideProfile& peer, TimePoint go_at,
-                                TimePoint now) {
+void StreamOpener::set_profiles(const SideProfile& own, const SideProfile& peer, unsigned round,
+                                TimePoint go_at, TimePoint now) {
   methods_ = own.methods & peer.methods;
+  round_ = round;
+  const bool is_counted = nat_class(own.tcp) == NatClass::kSequential;
+  local_shift_ = keeps_ports(own.tcp) || is_counted ? round : 0;
+  peer_shift_ = keeps_ports(peer.tcp) ? round : 0;
+  peer_ip_ = peer.tcp.external;
   plan_prediction(own, peer);
   if (go_at == go_at_) return;
   go_at_ = go_at;
@@ -151,17 +169,26 @@ void StreamOpener::step(TimePoint now) {
 void StreamOpener::connect_targets(TimePoint now) {
   for (Target& target : targets_) {
     const Method method = target.is_direct ? Method::kTcpDirect : Method::kTcpSimultaneous;
-    if (!methods_.has(method) || is_up(target.address) || !target.connects.take(now)) continue;
-    connect(target.address, method, now);
+    const Address address = asked_at(target);
+    if (!methods_.has(method) || is_up(address) || !target.connects.take(now)) continue;
+    connect(address, method, now);
   }
+}
+
+Address StreamOpener::asked_at(const Target& target) const {
+  if (target.is_direct || target.address.ip != peer_ip_) return target.address;
+  return {target.address.ip, shifted(target.address.port, peer_shift_)};
 }
 
 void StreamOpener::connect_predicted(TimePoint now) {
   if (!prediction_) return;
   for (unsigned i = 0; i < kPredictedPerStep; ++i) {
-    // The peer's mapping for our address was made by its first SYN. Half of the ports are always
-    // those; the rest moves on, for NATs that map anew each time.
-    const unsigned moved = i < kPredictedPerStep / 2 ? i : i + static_cast<unsigned>(step_);
+    // The peer's mapping for our address was made by its first SYN, one in each round since its NAT
+    // was measured. Half of the ports are always those; the rest moves on, for NATs that map anew
+    // each time.
+    const unsigned earlier = round_ - std::min(round_, kRoundsUnmoved);
+    const unsigned moved =
+        i < kPredictedPerStep / 2 ? i + earlier : i + static_cast<unsigned>(step_);
     const unsigned index = is_prediction_mutual_ ? predicted_ : moved;
     if (!connect({predicted_ip_, prediction_->at(index)}, Method::kTcpSimultaneous, now)) return;
     ++predicted_;
@@ -172,7 +199,13 @@ bool StreamOpener::connect(const Address& remote, Method method, TimePoint now) 
   if (!methods_.has(method) || pending_.size() >= kPendingMax || !connects_.take(now)) return false;
   if (budget_ != nullptr && !budget_->connects().take(remote.ip, now)) return false;
   const Duration timeout = kGaps[static_cast<std::size_t>(std::min(step_, kSteps - 1))];
-  const auto socket = sockets_->connect_tcp(remote, local_port_, timeout + kUdpLead);
+  const unsigned shift = method == Method::kTcpSimultaneous ? local_shift_ : 0;
+  const std::uint16_t local_port = shifted(local_port_, shift);
+  auto socket = sockets_->connect_tcp(remote, local_port, timeout + kUdpLead);
+  // The port may be taken, by a connection to there that is about to end. A listener minds no port.
+  if (!socket && method == Method::kTcpDirect) {
+    socket = sockets_->connect_tcp(remote, /*local_port=*/0, timeout + kUdpLead);
+  }
   if (!socket) return false;
   ++connects_made_;
   pending_.push_back({*socket, remote, method});
@@ -189,7 +222,7 @@ Method StreamOpener::on_connected(const Path& path, TimePoint now) {
   Method method = is_asked ? attempt->method : Method::kTcpDirect;
   if (is_asked) pending_.erase(attempt);
   for (Target& target : targets_) {
-    if (target.address != path.remote) continue;
+    if (asked_at(target) != path.remote) continue;
     target.connects.fill();
     // It came to our listener, but only since our own SYN opened the NAT for it.
     if (!is_asked && !target.is_direct) method = Method::kTcpSimultaneous;

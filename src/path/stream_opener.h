@@ -31,6 +31,10 @@ namespace openp2p::path {
 /// the controlling side moves its moments to and fro around the common ones, by more each time,
 /// which makes up for what signalling got wrong.
 ///
+/// What a campaign left in a NAT may be in the way of the next: one that keeps ports gives another
+/// where the peer's SYN came before ours, one that counts keeps for minutes a mapping that the peer
+/// did not foresee. So each round connects from the next port, which both sides know.
+///
 /// Toward others: only addresses that may be asked, and no more SYNs to one that never answered
 /// than checks (RemoteCandidate): kConnectsPerAddress at once, then one each kTrickle; together
 /// kConnectsBurst, then one a second; and what the ProbeBudget leaves to one IP address. Sans-I/O.
@@ -62,8 +66,8 @@ class StreamOpener {
 
   void add_local(const Candidate& candidate);  ///< Host candidates name the port to connect from.
   void add_remote(const Candidate& candidate, TimePoint now);
-  void set_profiles(const SideProfile& own, const SideProfile& peer, TimePoint go_at,
-                    TimePoint now);
+  void set_profiles(const SideProfile& own, const SideProfile& peer, unsigned round,
+                    TimePoint go_at, TimePoint now);
   /// Whether there is no path, or one that is doubted. Told whenever it may have changed.
   void set_wanted(bool is_wanted, TimePoint now);
   bool is_wanted() const { return is_wanted_; }
@@ -100,6 +104,7 @@ class StreamOpener {
   void connect_targets(TimePoint now);
   void connect_predicted(TimePoint now);
   bool connect(const Address& remote, Method method, TimePoint now);
+  Address asked_at(const Target& target) const;
   bool is_up(const Address& remote) const;
   void close_pending();
   void stop();
@@ -112,6 +117,10 @@ class StreamOpener {
   const Duration rtt_hint_;
   MethodSet methods_ = MethodSet::all();
   std::uint16_t local_port_ = 0;
+  unsigned round_ = 0;
+  unsigned local_shift_ = 0;  // Of the ports that simultaneous opens leave from, in this round ..
+  unsigned peer_shift_ = 0;   // .. and of those at which the peer's NAT, at peer_ip_, shows them.
+  IpAddress peer_ip_;
   std::vector<Target> targets_;
   std::optional<PortSeries> prediction_;
   IpAddress predicted_ip_;

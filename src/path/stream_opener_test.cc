@@ -21,6 +21,7 @@ class RecordingSource final : public SocketSource {
   std::optional<Opened> open_udp(bool) override { return std::nullopt; }
   std::optional<SocketId> connect_tcp(const Address& remote, std::uint16_t local_port,
                                       Duration) override {
+    if (taken_port && local_port == *taken_port) return std::nullopt;
     connects.push_back(
         {SocketId(static_cast<std::uint32_t>(connects.size() + 1)), remote, local_port});
     open.insert(connects.back().socket);
@@ -32,6 +33,7 @@ class RecordingSource final : public SocketSource {
   int to(const Address& remote) const {
     return static_cast<int>(std::ranges::count(connects, remote, &Connect::remote));
   }
+  std::optional<std::uint16_t> taken_port;
   std::vector<Connect> connects;
   std::set<SocketId> open;
 };
@@ -101,7 +103,7 @@ TEST(StreamOpener, APathClosesWhatIsStillOnTheWay) {
 TEST(StreamOpener, SimultaneousOpensWaitForTheAgreedMoment) {
   Fixture f;
   f.opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), f.now);
-  f.opener.set_profiles({}, {}, TimePoint{} + 800ms, f.now);
+  f.opener.set_profiles({}, {}, /*round=*/0, TimePoint{} + 800ms, f.now);
   f.opener.set_wanted(true, f.now);
 
   f.run_until(800ms + StreamOpener::kUdpLead - 1ms);
@@ -123,7 +125,8 @@ TEST(StreamOpener, TheTwoSidesMomentsCrossDespiteAWrongAgreement) {
     for (int side = 0; side < 2; ++side) {
       StreamOpener opener(&sources[side], /*budget=*/nullptr, /*is_controlling=*/side == 0, 40ms);
       opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), TimePoint{});
-      opener.set_profiles({}, {}, TimePoint{} + 500ms + side * error_ms * 1ms, TimePoint{});
+      opener.set_profiles({}, {}, /*round=*/0, TimePoint{} + 500ms + side * error_ms * 1ms,
+                          TimePoint{});
       opener.set_wanted(true, TimePoint{});
       while (moments[side].size() < 7) {
         const TimePoint now = *opener.next_timeout();
@@ -159,7 +162,7 @@ TEST(StreamOpener, ASilentAddressGetsATrickle) {
   f.opener.set_wanted(true, f.now);
   for (int i = 0; i < 3'600; ++i) {  // Whatever a peer does: new rounds and names each second.
     f.opener.add_remote(tcp(i % 2 == 0 ? kHost : kReflexive, "203.0.113.5:443"), f.now);
-    f.opener.set_profiles({}, {}, f.now, f.now);
+    f.opener.set_profiles({}, {}, /*round=*/0, f.now, f.now);
     f.run_until((i + 1) * 1s);
   }
 
@@ -219,7 +222,7 @@ TEST(StreamOpener, MethodsThatAreSwitchedOffAreNotUsed) {
   own.methods = MethodSet::all().without(Method::kTcpSimultaneous);
   f.opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), f.now);
   f.opener.add_remote(tcp(kHost, "203.0.113.6:443"), f.now);
-  f.opener.set_profiles(own, {}, f.now, f.now);
+  f.opener.set_profiles(own, {}, /*round=*/0, f.now, f.now);
   f.opener.set_wanted(true, f.now);
   f.run_until(6s);
   EXPECT_EQ(f.source.to(address("203.0.113.5:4000")), 0);
@@ -228,7 +231,7 @@ TEST(StreamOpener, MethodsThatAreSwitchedOffAreNotUsed) {
 
   SideProfile peer;
   peer.methods = MethodSet::all().without(Method::kTcpDirect);
-  f.opener.set_profiles(own, peer, f.now, f.now);
+  f.opener.set_profiles(own, peer, /*round=*/0, f.now, f.now);
   f.run_until(20s);
 
   EXPECT_EQ(f.source.connects.size(), before);
@@ -243,7 +246,7 @@ TEST(StreamOpener, AsksThePortsThatANatCountingThemIsAboutToUse) {
   peer.tcp.last_port = 5000;
   peer.tcp.step = 2;
   peer.tcp.external = IpAddress::v4(198, 51, 100, 66);  // Its word; the server saw another.
-  f.opener.set_profiles({}, peer, f.now, f.now);
+  f.opener.set_profiles({}, peer, /*round=*/0, f.now, f.now);
   f.opener.set_wanted(true, f.now);
   f.run_until(200ms);
 
@@ -255,6 +258,55 @@ TEST(StreamOpener, AsksThePortsThatANatCountingThemIsAboutToUse) {
   f.run_until(60s);
   EXPECT_LE(f.source.connects.size(), StreamOpener::kConnectsBurst + 60U);
   EXPECT_LE(f.source.open.size(), StreamOpener::kPendingMax);
+}
+
+TEST(StreamOpener, EachRoundLeavesFromAnotherPortWhereNatsKeepOrCountThem) {
+  const Address peer_port = address("203.0.113.5:4000");
+  SideProfile keeping;
+  keeping.tcp.allocation = nat::PortAllocation::kPreserved;
+  keeping.tcp.external = peer_port.ip;
+  SideProfile counting;
+  counting.tcp.mapping = nat::Dependence::kAddressAndPortDependent;
+  counting.tcp.allocation = nat::PortAllocation::kSequential;
+  counting.tcp.last_port = 5000;
+  counting.tcp.step = 1;
+  struct Case {
+    SideProfile own, peer;
+    std::uint16_t local_port, remote_port;
+  };
+  for (const Case& c : {Case{{}, {}, 27183, 4000}, Case{keeping, {}, 27186, 4000},
+                        Case{counting, {}, 27186, 4000}, Case{{}, keeping, 27183, 4003}}) {
+    Fixture f;
+    f.opener.add_local(tcp(kHost, "192.168.1.5:27183"));
+    f.opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), f.now);
+    f.opener.add_remote(tcp(kHost, "192.168.7.5:4000"), f.now);
+    f.opener.set_profiles(c.own, c.peer, /*round=*/3, f.now, f.now);
+    f.opener.set_wanted(true, f.now);
+    f.run_until(1s);
+
+    for (const RecordingSource::Connect& connect : f.source.connects) {
+      const bool is_reflexive = connect.remote.ip == peer_port.ip;
+      EXPECT_EQ(connect.local_port, is_reflexive ? c.local_port : 27183);
+      EXPECT_EQ(connect.remote.port, is_reflexive ? c.remote_port : 4000);
+    }
+    const SocketId socket = f.source.connects.back().socket;
+    EXPECT_EQ(f.opener.on_connected({socket, {peer_port.ip, c.remote_port}}, f.now),
+              f.source.connects.back().remote.ip == peer_port.ip ? Method::kTcpSimultaneous
+                                                                 : Method::kTcpDirect);
+  }
+}
+
+TEST(StreamOpener, AListenerIsReachedFromAnyPortWhereTheOwnIsTaken) {
+  Fixture f;
+  f.source.taken_port = 27183;
+  f.opener.add_local(tcp(kHost, "192.168.1.5:27183"));
+  f.opener.add_remote(tcp(kHost, "203.0.113.5:443"), f.now);
+  f.opener.set_wanted(true, f.now);
+
+  f.run_until(200ms);
+
+  ASSERT_EQ(f.source.connects.size(), 1U);
+  EXPECT_EQ(f.source.connects[0].local_port, 0);
 }
 
 TEST(StreamOpener, WhatCameToTheListenerThroughOurOwnOpeningIsSimultaneous) {

@@ -117,6 +117,19 @@ TEST_F(NatWatch, MeasuresTcp) {
   EXPECT_EQ(other.step, 1);
 }
 
+/// Over the connection that is held, no other to the same service can be made from the same port.
+TEST_F(NatWatch, MeasuresTcpAnewWhileItIsHeld) {
+  WatchedHome& home = measured(sim::NatKind::kSymmetricSequential);
+  home.watch().hold_tcp();
+  world.run_for(10s);
+  ASSERT_EQ(home.tcp_connections(), 1u);
+
+  home.watch().on_network_changed();
+  world.run_for(40s);
+
+  EXPECT_EQ(home.watch().profile().tcp.allocation, PortAllocation::kSequential);
+}
+
 TEST_F(NatWatch, SleepsWhenNothingIsWanted) {
   WatchedHome& home = measured(sim::NatKind::kPortRestricted);
   const unsigned before = home.wakeups;

@@ -133,8 +133,12 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
   std::optional<Opened> open_udp(bool) override { return std::nullopt; }
   std::optional<SocketId> connect_tcp(const Address& remote, std::uint16_t port,
                                       Duration) override {
+    const Address local{*home_.host().address(sim::Family::kV4), port};
+    for (const auto& [other, connection] : connections_) {
+      if (connection.remote == remote && connection.local == local) return std::nullopt;
+    }
     const SocketId id(next_id_++);
-    connections_[id] = {remote, {*home_.host().address(sim::Family::kV4), port}};
+    connections_[id] = {remote, local};
     ++connects;
     if (!is_tcp_blocked) {
       world_.after(2 * kTcpOneWay, [this, id] {
