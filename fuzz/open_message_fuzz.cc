@@ -21,7 +21,7 @@ bool is_same(const OpenAnswer& a, const OpenAnswer& b) {
 }
 
 void check_limits(const OpenRequest& request) {
-  if (request.kind == StreamKind::kTcp) CHECK(request.port != 0 && is_valid_host(request.host));
+  if (request.kind != StreamKind::kEcho) CHECK(request.port != 0 && is_valid_host(request.host));
   CHECK(printable(request.host, OpenRequest::kHostBytesMax) == request.host);
 }
 void check_limits(const OpenAnswer& answer) {

@@ -25,8 +25,11 @@ Result<OpenRequest> decode(Reader& in, const OpenRequest*) {
     request.kind = StreamKind::kEcho;
     return request;
   }
-  if (*kind != static_cast<std::uint8_t>(StreamKind::kTcp))
+  if (*kind == static_cast<std::uint8_t>(StreamKind::kUdp)) {
+    request.kind = StreamKind::kUdp;
+  } else if (*kind != static_cast<std::uint8_t>(StreamKind::kTcp)) {
     return make_error_code(WireError::kMalformed);
+  }
   const auto port = in.u16();
   const auto host_size = in.u8();
   if (!port || !host_size) return make_error_code(WireError::kTruncated);
@@ -86,7 +89,7 @@ Bytes encode(const OpenRequest& request) {
   Writer out(memory);
   out.u8(static_cast<std::uint8_t>(request.kind));
   out.u8(kVersion);
-  if (request.kind == StreamKind::kTcp) {
+  if (request.kind != StreamKind::kEcho) {
     out.u16(request.port);
     out.u8(static_cast<std::uint8_t>(request.host.size()));
     out.bytes(as_bytes(request.host));

@@ -10,7 +10,7 @@
 
 /// The first bytes of a stream that a node opens to a peer, and the answer.
 ///
-///   request: kind (1), version (1) | for a TCP forward: port (2), host length (1), host
+///   request: kind (1), version (1) | for a forward: port (2), host length (1), host
 ///   answer:  status (1), text length (2), text
 ///
 /// Network byte order. After a request the opener may send data at once; it reaches the destination
@@ -21,6 +21,7 @@ namespace openp2p::forward {
 enum class StreamKind : std::uint8_t {
   kTcp = 1,   ///< A forwarded TCP connection.
   kEcho = 2,  ///< What is sent comes back: measures the path that data takes.
+  kUdp = 4,   ///< A UDP flow of a forward (udp_flow.h).
 };
 
 struct OpenRequest {
