@@ -63,6 +63,9 @@ inline constexpr std::uint64_t kTicketStepsMax = 2;
 /// The same for ever from the server's master key: a restarted server need not tell its relays.
 TicketSecret derive_ticket_secret(ByteView master, const NodeId& relay);
 std::uint64_t ticket_step(WallTime server_time);
+constexpr std::uint64_t steps_apart(std::uint64_t a, std::uint64_t b) {
+  return a < b ? b - a : a - b;
+}
 /// The server's part.
 Ticket make_ticket(const TicketSecret& secret, const TicketScope& scope, TicketKind kind,
                    const AllocationId& allocation, const Account& account, WallTime server_time);

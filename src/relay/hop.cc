@@ -1,0 +1,71 @@
+#include "relay/hop.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace openp2p::relay {
+namespace {
+
+constexpr std::uint32_t kFromRelayBit = 1U << 23;
+
+std::uint32_t read_u24(ByteView bytes) {
+  return std::to_integer<std::uint32_t>(bytes[0]) << 16 |
+         std::to_integer<std::uint32_t>(bytes[1]) << 8 | std::to_integer<std::uint32_t>(bytes[2]);
+}
+
+void write_u24(std::uint32_t value, MutableByteView out) {
+  out[0] = static_cast<std::byte>(value >> 16);
+  out[1] = static_cast<std::byte>(value >> 8);
+  out[2] = static_cast<std::byte>(value);
+}
+
+}  // namespace
+
+Hop::Hop(session::Session& session) : session_(&session) {
+  session.set_sealed_handler(session::SealedUse::kRelay, this);
+}
+
+Hop::~Hop() {
+  if (session_ != nullptr) session_->set_sealed_handler(session::SealedUse::kRelay, nullptr);
+}
+
+void Hop::on_session_lost() { session_ = nullptr; }
+
+void Hop::set_receiver(Way way, HopReceiver* receiver) {
+  (way == Way::kFromRelay ? from_relay_ : to_relay_) = receiver;
+}
+
+std::size_t Hop::datagram_max() const {
+  if (session_ == nullptr) return 0;
+  const std::size_t payload = session_->sealed_payload_max();
+  return payload > kChannelBytes ? payload - kChannelBytes : 0;
+}
+
+bool Hop::send(Way way, Channel channel, ByteView datagram) {
+  CHECK(channel <= kChannelMax);
+  if (session_ == nullptr) return false;
+  const MutableByteView room =
+      session_->sealed_room(session::SealedUse::kRelay, kChannelBytes + datagram.size());
+  if (room.empty()) return false;
+  write_u24(way == Way::kFromRelay ? channel | kFromRelayBit : channel, room);
+  std::ranges::copy(datagram, room.begin() + kChannelBytes);
+  session_->commit_sealed();
+  return true;
+}
+
+void Hop::on_sealed(session::Session&, session::SealedUse, MutableByteView payload, TimePoint now) {
+  if (payload.size() <= kChannelBytes) {
+    ++malformed_;
+    return;
+  }
+  const std::uint32_t word = read_u24(payload);
+  HopReceiver* receiver = (word & kFromRelayBit) != 0 ? from_relay_ : to_relay_;
+  if (receiver == nullptr) {
+    ++unwanted_;
+    return;
+  }
+  receiver->on_hop_datagram(word & kChannelMax, payload.subspan(kChannelBytes), now);
+}
+
+}  // namespace openp2p::relay
