@@ -1,0 +1,267 @@
+// A survey and the world it asks: the input chooses the sockets and servers, and for each request
+// whether it is lost, late, answered honestly by a NAT of some kind, or with a lie. Law: the survey
+// ends in its time, asks no more and nobody else than it may, and reports nothing impossible.
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <set>
+#include <span>
+#include <utility>
+
+#include "base/check.h"
+#include "nat/mapping_survey.h"
+#include "sim/seeded_secrets.h"
+
+using namespace openp2p;
+
+namespace {
+
+using namespace std::chrono_literals;
+
+const IpAddress kOwn = IpAddress::v4(192, 168, 1, 10);
+const IpAddress kExternal = IpAddress::v4(198, 51, 100, 7);
+const Address kServers[] = {{IpAddress::v4(203, 0, 113, 1), 3478},
+                            {IpAddress::v4(203, 0, 113, 1), 3479},
+                            {IpAddress::v4(203, 0, 113, 2), 3478},
+                            {IpAddress::v4(203, 0, 113, 2), 3479},
+                            {IpAddress::v4(203, 0, 113, 1), 3480}};
+constexpr std::uint16_t kFirstPort = 40'000;
+constexpr std::uint32_t kTag = 0x0a0b0c0d;
+constexpr unsigned kSendsEach = 5;
+
+struct Datagram {
+  std::size_t socket = 0;
+  Address from;
+  Bytes bytes;
+  TimePoint due{};
+};
+
+class Exchange {
+ public:
+  explicit Exchange(std::span<const std::uint8_t> input)
+      : input_(input), survey_(config(), secrets_, now_) {}
+
+  void run() {
+    constexpr unsigned kTurnsMax = 2'000;
+    for (unsigned turn = 0; !survey_.is_done(); ++turn) {
+      CHECK(turn < kTurnsMax);
+      ask();
+      if (!wire_.empty() && wire_.front().due <= now_) {
+        deliver();
+      } else {
+        pass_time();
+      }
+    }
+    CHECK(now_ <= TimePoint{} + nat::MappingSurvey::kSilence + nat::MappingSurvey::kPatience);
+    check_silence();
+    check_report();
+  }
+
+ private:
+  std::uint8_t choose() {
+    if (input_.empty()) return 0;
+    const std::uint8_t choice = input_.front();
+    input_ = input_.subspan(1);
+    return choice;
+  }
+  std::uint16_t choose_port() { return static_cast<std::uint16_t>(choose() << 8 | choose()); }
+  IpAddress choose_ip() {
+    switch (choose() % 6) {
+      case 0:
+        return kExternal;
+      case 1:
+        return kOwn;
+      case 2:
+        return IpAddress::any_v4();
+      case 3:
+        return IpAddress::loopback_v4();
+      case 4:
+        return *IpAddress::parse("2001:db8::7");
+      default:
+        return IpAddress::v4(choose(), choose(), choose(), choose());
+    }
+  }
+
+  nat::MappingSurveyConfig config() {
+    nat::MappingSurveyConfig config;
+    config.tag = kTag;
+    const std::uint8_t choice = choose();
+    for (std::size_t i = 0; i <= choice % 5; ++i) config.servers.push_back(kServers[i]);
+    config.asks_other_address = (choice & 0x80) == 0;
+    if ((choice & 0x40) == 0) config.local_addresses = {kOwn};
+    const std::size_t sockets = 1 + choose() % nat::kSurveySocketsMax;
+    for (std::size_t i = 0; i < sockets; ++i) {
+      config.ports.push_back(static_cast<std::uint16_t>(kFirstPort + i));
+    }
+    nat_kind_ = choose();
+    return config_ = config;
+  }
+
+  // --- What is asked ---
+
+  void ask() {
+    Bytes out(nat::kStunBytesMax);
+    Address to;
+    std::size_t socket = 0;
+    while (const std::size_t size = survey_.poll_datagram(socket, to, out, now_)) {
+      CHECK(socket < config_.ports.size());
+      CHECK(++requests_ <= kSendsEach * (config_.ports.size() + 3));
+      asked_.emplace(socket, to);
+      check_target(socket, to);
+      const auto request = nat::decode_stun(ByteView(out).first(size));
+      CHECK(request && request->message_class == nat::StunClass::kRequest);
+      answer(socket, to, *request);
+    }
+  }
+
+  /// Servers that were given, and one more address that a server named: first port, first socket.
+  void check_target(std::size_t socket, const Address& to) {
+    CHECK(to.port != 0 && to.ip.is_v4() && !to.ip.is_multicast() && !to.ip.is_unspecified());
+    const Address& first = config_.servers.front();
+    CHECK(socket == 0 || to == first);
+    if (std::ranges::find(config_.servers, to) != config_.servers.end()) return;
+    CHECK(config_.asks_other_address && to.port == first.port && to.ip != first.ip);
+    CHECK(std::ranges::find(config_.local_addresses, to.ip) == config_.local_addresses.end());
+    named_.insert(to);
+    CHECK(named_.size() == 1);
+  }
+
+  // --- What is answered ---
+
+  Address mapping(std::size_t socket, const Address& to) {
+    const auto internal = static_cast<std::uint16_t>(kFirstPort + socket);
+    if (nat_kind_ % 4 == 0) return {kExternal, internal};
+    if (nat_kind_ % 4 == 1) return {kOwn, internal};
+    const auto known = std::ranges::find_if(
+        mappings_, [&](const auto& m) { return m.first == std::pair(socket, to); });
+    if (known != mappings_.end()) return known->second;
+    const std::uint16_t port =
+        nat_kind_ % 4 == 2 ? next_port_++ : static_cast<std::uint16_t>(choose_port() | 1);
+    mappings_.push_back({{socket, to}, {kExternal, port}});
+    return mappings_.back().second;
+  }
+
+  void answer(std::size_t socket, const Address& to, const nat::StunMessage& request) {
+    nat::StunMessage reply;
+    reply.message_class = nat::StunClass::kSuccess;
+    reply.transaction = request.transaction;
+    reply.xor_mapped_address = mapping(socket, to);
+    Datagram datagram{socket, to, {}, now_ + 20ms};
+    const std::uint8_t choice = choose();
+    switch (choice % 12) {
+      case 1:
+        return;  // Lost.
+      case 2:
+        reply.xor_mapped_address = Address{choose_ip(), choose_port()};
+        break;
+      case 3:
+        reply.xor_mapped_address.reset();
+        break;
+      case 4:
+        reply.message_class = nat::StunClass::kError;
+        reply.error_code = 420;
+        break;
+      case 5:
+        reply.other_address = Address{choose_ip(), choose_port()};
+        break;
+      case 6:
+        datagram.from = {choose_ip(), choose_port()};
+        break;
+      case 7:
+        datagram.socket = choose() % config_.ports.size();
+        break;
+      case 8:
+        datagram.due += std::chrono::milliseconds(choose() * 20);
+        break;
+      case 9:
+        reply.other_address = kServers[3];
+        break;
+      default:
+        break;
+    }
+    send(std::move(datagram), reply, choice);
+  }
+
+  void send(Datagram datagram, const nat::StunMessage& reply, std::uint8_t choice) {
+    datagram.bytes.resize(nat::kStunBytesMax);
+    datagram.bytes.resize(nat::encode_stun(reply, {}, datagram.bytes));
+    if (datagram.bytes.empty()) return;
+    if (choice % 12 == 10) {
+      datagram.bytes[choose() % datagram.bytes.size()] = std::byte{choose()};
+    }
+    const auto place = std::ranges::upper_bound(wire_, datagram.due, {}, &Datagram::due);
+    const bool is_repeated = choice % 12 == 11;
+    const Datagram& sent = *wire_.insert(place, std::move(datagram));
+    if (is_repeated) wire_.push_back({sent.socket, sent.from, sent.bytes, wire_.back().due});
+  }
+
+  // --- Time ---
+
+  void deliver() {
+    const Datagram datagram = std::move(wire_.front());
+    wire_.pop_front();
+    survey_.on_datagram(datagram.socket, datagram.from, datagram.bytes, now_);
+  }
+
+  void pass_time() {
+    const auto next = survey_.next_timeout();
+    CHECK(next);  // Something is always to come, until it is done.
+    if (choose() % 16 == 15) return survey_.on_timeout(now_);  // Too early.
+    TimePoint to = *next;
+    if (!wire_.empty()) to = std::min(to, wire_.front().due);
+    now_ = std::max(now_, to);
+    if (now_ >= *next) survey_.on_timeout(now_);
+  }
+
+  // --- Laws of the end ---
+
+  void check_silence() {
+    Bytes out(nat::kStunBytesMax);
+    Address to;
+    std::size_t socket = 0;
+    survey_.on_timeout(now_ + 1s);
+    CHECK(!survey_.next_timeout());
+    CHECK(survey_.poll_datagram(socket, to, out, now_ + 1s) == 0);
+  }
+
+  void check_report() {
+    const nat::SurveyReport& report = survey_.report();
+    const nat::NatProfile& profile = report.profile;
+    CHECK(report.is_silent() == report.samples.empty());
+    CHECK(report.samples.size() <= asked_.size());
+    CHECK(!report.evidence.empty());
+    for (const nat::MappingSample& sample : report.samples) {
+      const IpAddress& ip = sample.external.ip;
+      CHECK(sample.external.port != 0 && ip.is_v4() && !ip.is_unspecified());
+      CHECK(!ip.is_multicast() && !ip.is_loopback());
+      CHECK(std::ranges::find(report.externals, ip) != report.externals.end());
+      CHECK(std::ranges::find(config_.ports, sample.internal_port) != config_.ports.end());
+    }
+    if (report.is_silent()) CHECK(!profile.is_known() && profile.last_port == 0);
+    if (!report.is_silent()) CHECK(profile.external == report.reflexive->ip);
+    CHECK((profile.block.first == 0) == (profile.block.last == 0));
+    CHECK(profile.block.first <= profile.block.last);
+    CHECK((profile.step != 0) == (profile.allocation == nat::PortAllocation::kSequential));
+  }
+
+  std::span<const std::uint8_t> input_;
+  nat::MappingSurveyConfig config_;
+  std::uint8_t nat_kind_ = 0;
+  sim::SeededSecrets secrets_{std::uint64_t{1}};
+  TimePoint now_{};
+  nat::MappingSurvey survey_;
+  std::deque<Datagram> wire_;
+  std::deque<std::pair<std::pair<std::size_t, Address>, Address>> mappings_;
+  std::uint16_t next_port_ = 50'000;
+  std::set<std::pair<std::size_t, Address>> asked_;
+  std::set<Address> named_;
+  unsigned requests_ = 0;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  constexpr std::size_t kInputBytesMax = 512;  // A few choices for each of 45 requests.
+  Exchange(std::span(data, std::min(size, kInputBytesMax))).run();
+  return 0;
+}
