@@ -67,7 +67,7 @@ concept Machine = (TakesBursts<M> || TakesDatagrams<M>)&&requires(M& machine, co
 /// closes the rest when it ends, which must not be inside one of its own calls; machine and host
 /// outlive it. All times that the machine gets and gives are those of the host's clock.
 template <Machine M>
-class Driver : private FramedSocketsHandler {
+class Driver : private path::ConnectionHandler {
  public:
   static constexpr std::size_t kBurstBytesMax = 65'536;  ///< What UDP_SEGMENT and UDP_GRO allow.
   /// Timeouts in a row without time passing. A machine that wants more would spin a real program.
@@ -111,8 +111,8 @@ class Driver : private FramedSocketsHandler {
   /// that is listened on are told likewise.
   std::uint16_t listen_tcp(std::uint16_t port) { return streams_.listen(port); }
   std::optional<SocketId> connect_tcp(const Address& remote, std::uint16_t local_port,
-                                      Duration timeout) {
-    return streams_.connect(remote, local_port, timeout);
+                                      Duration timeout, std::optional<IpAddress> source = {}) {
+    return streams_.connect(remote, local_port, timeout, source);
   }
   const FramedSockets& streams() const { return streams_; }
   bool is_open(SocketId id) const { return sockets_.contains(id); }
@@ -144,7 +144,7 @@ class Driver : private FramedSocketsHandler {
     flush_ = host_.world().after(Duration::zero(), [this] { flush(); });
   }
 
-  // FramedSocketsHandler
+  // path::ConnectionHandler
   void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
                     TimePoint now) override {
     note_wakeup(now);
@@ -158,8 +158,8 @@ class Driver : private FramedSocketsHandler {
     if constexpr (TakesConnections<M>) machine_.on_disconnected(socket, why, now);
     settle();
   }
-  void on_train(SocketId socket, const Address& from, const DatagramTrain& train,
-                TimePoint) override {
+  void on_datagrams(SocketId socket, const Address& from, const DatagramTrain& train,
+                    TimePoint) override {
     flush();
     hand_over(socket, from, train.datagrams, train.segment_bytes);
   }

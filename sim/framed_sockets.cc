@@ -32,10 +32,10 @@ std::uint16_t FramedSockets::listen(std::uint16_t port) {
 }
 
 std::optional<SocketId> FramedSockets::connect(const Address& remote, std::uint16_t local_port,
-                                               Duration timeout) {
+                                               Duration timeout, std::optional<IpAddress> source) {
   if (entries_.size() >= kConnectionsMax) return std::nullopt;
   const auto connection =
-      host_.tcp().connect(remote, {.local_port = local_port, .timeout = timeout});
+      host_.tcp().connect(remote, {.local_port = local_port, .source = source, .timeout = timeout});
   if (connection) return add(**connection);
   if (connection.error() == std::errc::address_in_use) return std::nullopt;
   return add_failed(connection.error());
@@ -44,8 +44,8 @@ std::optional<SocketId> FramedSockets::connect(const Address& remote, std::uint1
 SocketId FramedSockets::add_failed(std::error_code why) {
   const SocketId id = host_.new_socket_id();
   auto entry = std::make_unique<Entry>();
-  entry->failure = host_.world().after(Duration::zero(),
-                                       [this, id, why] { fail(id, why, host_.now()); });
+  entry->failure =
+      host_.world().after(Duration::zero(), [this, id, why] { fail(id, why, host_.now()); });
   entries_.emplace(id, std::move(entry));
   return id;
 }
@@ -100,7 +100,7 @@ void FramedSockets::on_data(SocketId socket, Entry& entry, ByteView bytes, TimeP
     const auto train = entry.deframer.take(data);
     if (!train) return fail(socket, train.error(), now);
     if (!*train) return;
-    handler_.on_train(socket, remote, **train, now);
+    handler_.on_datagrams(socket, remote, **train, now);
   }
 }
 

@@ -10,22 +10,11 @@
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/time.h"
+#include "path/connection_handler.h"
 #include "sim/host.h"
 #include "wire/datagram_frame.h"
 
 namespace openp2p::sim {
-
-/// What FramedSockets tells its owner, from events of the world and never from inside a call.
-class FramedSocketsHandler {
- public:
-  virtual ~FramedSocketsHandler() = default;
-  virtual void on_connected(SocketId socket, const Address& local, const Address& remote,
-                            bool is_incoming, TimePoint now) = 0;
-  /// It ended, or never came to be. broken_pipe: the other side finished.
-  virtual void on_disconnected(SocketId socket, std::error_code why, TimePoint now) = 0;
-  virtual void on_train(SocketId socket, const Address& from, const DatagramTrain& train,
-                        TimePoint now) = 0;
-};
 
 /// TCP connections of a simulated host that carry datagrams (RFC 4571), as the programs' drivers
 /// have them: each is a socket with one remote address.
@@ -38,7 +27,7 @@ class FramedSockets {
   /// As many as a server has sessions; further ones are refused as they come.
   static constexpr std::size_t kConnectionsMax = 20'000;
 
-  FramedSockets(Host& host, FramedSocketsHandler& handler) : host_(host), handler_(handler) {}
+  FramedSockets(Host& host, path::ConnectionHandler& handler) : host_(host), handler_(handler) {}
   ~FramedSockets();  ///< Closes all, and tells nobody.
   FramedSockets(const FramedSockets&) = delete;
   FramedSockets& operator=(const FramedSockets&) = delete;
@@ -46,8 +35,8 @@ class FramedSockets {
   /// In both families. 0 picks a free port. Gives the port; 0: it is taken.
   std::uint16_t listen(std::uint16_t port);
   /// nullopt: there is that very connection already, or no room for more.
-  std::optional<SocketId> connect(const Address& remote, std::uint16_t local_port,
-                                  Duration timeout);
+  std::optional<SocketId> connect(const Address& remote, std::uint16_t local_port, Duration timeout,
+                                  std::optional<IpAddress> source = {});
   bool has(SocketId socket) const { return entries_.contains(socket); }
   std::size_t size() const { return entries_.size(); }
   void send(SocketId socket, const DatagramTrain& train);
@@ -68,7 +57,7 @@ class FramedSockets {
   void fail(SocketId socket, std::error_code why, TimePoint now);
 
   Host& host_;
-  FramedSocketsHandler& handler_;
+  path::ConnectionHandler& handler_;
   std::vector<std::uint16_t> ports_;
   std::map<SocketId, std::unique_ptr<Entry>> entries_;
   std::vector<std::unique_ptr<Entry>> retired_;  // Closed, but maybe in use by the present event.

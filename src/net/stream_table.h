@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <system_error>
 #include <unordered_map>
 #include <vector>
 
@@ -15,19 +14,14 @@
 #include "net/io_context.h"
 #include "net/tcp_listener.h"
 #include "net/udp_socket.h"
+#include "path/connection_handler.h"
 
 namespace openp2p::net {
 
-/// What a StreamTable tells its owner, which may call it back.
-class StreamTableHandler {
+/// Whose connections they are: it numbers them together with its other sockets.
+class StreamTableHandler : public path::ConnectionHandler {
  public:
-  virtual ~StreamTableHandler() = default;
   virtual SocketId new_socket_id() = 0;
-  virtual void on_connected(SocketId socket, const Address& local, const Address& remote,
-                            bool is_incoming, TimePoint now) = 0;
-  virtual void on_disconnected(SocketId socket, std::error_code why, TimePoint now) = 0;
-  virtual void on_datagrams(SocketId socket, const Address& from, const DatagramTrain& train,
-                            TimePoint now) = 0;
 };
 
 /// All TCP connections of one party that carry datagrams, as sockets with numbers: those it opened,
@@ -55,8 +49,8 @@ class StreamTable {
   /// Gives the address with its real port. `shares_port`: so that connect() can use it as well.
   Result<Address> listen(const Address& local, bool shares_port);
   /// As FramedStream::connect(). nullopt: the table is full, or the system gives no more.
-  std::optional<SocketId> connect(const Address& remote, std::uint16_t local_port,
-                                  Duration timeout);
+  std::optional<SocketId> connect(const Address& remote, std::uint16_t local_port, Duration timeout,
+                                  std::optional<IpAddress> source = {});
   void send(SocketId socket, const DatagramTrain& train, TimePoint now);  ///< Unknown: dropped.
   void close(SocketId socket);  ///< Tells nobody. Unknown ids are ignored.
   void close_all();             ///< Also stops listening.
