@@ -39,7 +39,8 @@ std::uint16_t TcpStack::free_port() {
 }
 
 Result<TcpConnection*> TcpStack::connect(const Address& remote, const ConnectOptions& options) {
-  const auto source = host_.source_for(remote.ip);
+  auto source = host_.source_for(remote.ip);
+  if (source && options.source) source = options.source;
   if (!source || remote.port == 0) return make_error_code(std::errc::network_unreachable);
   const Address local{*source, options.local_port == 0 ? free_port() : options.local_port};
   if (active_.contains({local, remote})) return make_error_code(std::errc::address_in_use);

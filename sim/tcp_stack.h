@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,8 @@ class TcpStack {
 
   struct ConnectOptions {
     std::uint16_t local_port = 0;  ///< 0: a free one.
+    std::optional<IpAddress> source =
+        {};  ///< One of the host's; nullopt: the one that leads there.
     /// Linux gives up a SYN that was sent seven times.
     Duration timeout = std::chrono::seconds(127);
     std::size_t send_buffer_bytes = kSendBufferBytes;
@@ -48,7 +51,7 @@ class TcpStack {
   Result<TcpConnection*> connect(const Address& remote) { return connect(remote, {}); }
 
   World& world() const;
-  TimePoint host_time() const;  ///< What handlers are told.
+  TimePoint host_time() const;                                ///< What handlers are told.
   std::size_t connections() const { return active_.size(); }  ///< Not closed; also in TIME-WAIT.
 
  private:

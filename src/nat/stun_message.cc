@@ -296,10 +296,14 @@ std::string_view reason_phrase(std::uint16_t error_code) {
       return "Unauthenticated";
     case 420:
       return "Unknown Attribute";
+    case 447:
+      return "Connection Timeout or Failure";
     case 487:
       return "Role Conflict";
     case 500:
       return "Server Error";
+    case 508:
+      return "Insufficient Capacity";
     default:
       return "";
   }

@@ -67,6 +67,28 @@ std::optional<StunService::Answer> StunService::on_datagram(SocketId socket, con
   return send(answer_to(*request, *received_on, *answers, from), *answers, to, out);
 }
 
+std::optional<StunService::StreamAnswer> StunService::on_stream_datagram(
+    SocketId beside, const Address& from, ByteView datagram, MutableByteView out, TimePoint now) {
+  const auto answer = on_datagram(beside, from, datagram, out, now);
+  if (!answer || answer->to != from) return std::nullopt;  // RESPONSE-PORT has no meaning here.
+  if (answer->socket == beside) return StreamAnswer{answer->size, std::nullopt};
+  StunMessage called = reply_to(*decode_stun(datagram), StunClass::kSuccess);
+  called.xor_mapped_address = from;
+  const IpAddress call_from = by_id(answer->socket)->address.ip;
+  return StreamAnswer{encode_stun(called, {}, out.first(kAnswerBytesMax)), call_from};
+}
+
+std::size_t StunService::encode_no_call(ByteView request, NoCall why, MutableByteView out) {
+  const auto asked = decode_stun(request);
+  if (!asked) return 0;
+  StunMessage error = reply_to(*asked, StunClass::kError);
+  error.error_code = static_cast<std::uint16_t>(why);
+  if (why == NoCall::kCannot) {
+    error.unknown_attributes.add(static_cast<std::uint16_t>(AttributeType::kChangeRequest));
+  }
+  return encode_stun(error, {}, out.first(kAnswerBytesMax));
+}
+
 const StunSocket* StunService::by_id(SocketId id) const {
   const auto found =
       std::ranges::find_if(sockets_, [id](const StunSocket& s) { return s.id == id; });

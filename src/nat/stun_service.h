@@ -63,6 +63,24 @@ class StunService {
   /// `out` of at least kAnswerBytesMax. nullopt: say nothing.
   std::optional<Answer> on_datagram(SocketId socket, const Address& from, ByteView datagram,
                                     MutableByteView out, TimePoint now);
+  /// The same for a request that came over a TCP connection to the port of `beside`. Over it there
+  /// is but one way back; an answer from another port or address (CHANGE-REQUEST) needs a new
+  /// connection, from `call_from` (unspecified: the address asked) and a port that the client never
+  /// met. Only `from` itself may be called, which has just proven that it is where it says.
+  struct StreamAnswer {
+    std::size_t size = 0;
+    std::optional<IpAddress> call_from;  ///< nullopt: over the connection that asked.
+  };
+  std::optional<StreamAnswer> on_stream_datagram(SocketId beside, const Address& from,
+                                                 ByteView datagram, MutableByteView out,
+                                                 TimePoint now);
+  /// What the client is told over the connection that asked, when it was not called.
+  enum class NoCall : std::uint16_t {
+    kCannot = 420,   ///< CHANGE-REQUEST is not understood: there is nothing to call with.
+    kFailed = 447,   ///< Connection Timeout or Failure (RFC 6062 section 6.3): it was called.
+    kTooMany = 508,  ///< Insufficient Capacity (RFC 8656 section 19).
+  };
+  static std::size_t encode_no_call(ByteView request, NoCall why, MutableByteView out);
   const Counters& counters() const { return counters_; }
 
  private:

@@ -55,15 +55,14 @@ void prepare(int socket) {
   watch_for_death(socket);
 }
 
-Status bind_shared(int socket, bool is_v4, std::uint16_t port) {
+Status bind_shared(int socket, const Address& local) {
   switch_on(socket, SOL_SOCKET, SO_REUSEADDR);
 #ifdef SO_REUSEPORT
   switch_on(socket, SOL_SOCKET, SO_REUSEPORT);
 #endif
-  if (!is_v4) switch_on(socket, IPPROTO_IPV6, IPV6_V6ONLY);
+  if (local.ip.is_v6()) switch_on(socket, IPPROTO_IPV6, IPV6_V6ONLY);
   SocketAddress address;
-  const IpAddress any = is_v4 ? IpAddress::any_v4() : IpAddress::any_v6();
-  const socklen_t size = to_socket_address({any, port}, address);
+  const socklen_t size = to_socket_address(local, address);
   if (::bind(socket, &address.base, size) != 0) return system_error(errno);
   return {};
 }
@@ -264,13 +263,15 @@ void FramedStream::State::fail(std::error_code why, TimePoint now) {
 Result<std::unique_ptr<FramedStream>> FramedStream::connect(const Config& config,
                                                             const Address& remote,
                                                             std::uint16_t local_port,
-                                                            Duration timeout) {
+                                                            Duration timeout,
+                                                            std::optional<IpAddress> source) {
   const bool is_v4 = remote.ip.is_v4();
   Descriptor socket(::socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM, IPPROTO_TCP));
   if (!socket) return system_error(errno);
   prepare(socket.number());
-  if (local_port != 0) {
-    const Status bound = bind_shared(socket.number(), is_v4, local_port);
+  const IpAddress from = source.value_or(is_v4 ? IpAddress::any_v4() : IpAddress::any_v6());
+  if (local_port != 0 || !from.is_unspecified()) {
+    const Status bound = bind_shared(socket.number(), {from, local_port});
     if (!bound) return bound.error();
   }
   SocketAddress address;

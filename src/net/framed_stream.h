@@ -63,13 +63,15 @@ class FramedStream {
     std::size_t datagram_bytes_max = kFramedDatagramBytesMax;
   };
 
-  /// Begins to connect to `remote`, from `local_port` unless that is 0. The port may be shared with
+  /// Begins to connect to `remote`, from `local_port` unless that is 0, and from the address
+  /// `source` if it is given and is one. The port may be shared with
   /// a listener of this program (TcpListener) and with other connections, and the other side may
   /// do the same towards this one: both ends of such a simultaneous open (RFC 9293 section 3.5)
   /// hear on_connected(). After `timeout` on_closed(timed_out). Errors are the system's, when it
   /// has no socket or not that port: about the way to `remote`, on_closed() tells.
   static Result<std::unique_ptr<FramedStream>> connect(const Config& config, const Address& remote,
-                                                       std::uint16_t local_port, Duration timeout);
+                                                       std::uint16_t local_port, Duration timeout,
+                                                       std::optional<IpAddress> source = {});
   /// Wraps a connected socket.
   static std::unique_ptr<FramedStream> adopt(const Config& config, Descriptor socket);
   ~FramedStream();

@@ -47,11 +47,11 @@ Result<Address> StreamTable::listen(const Address& local, bool shares_port) {
 }
 
 std::optional<SocketId> StreamTable::connect(const Address& remote, std::uint16_t local_port,
-                                             Duration timeout) {
+                                             Duration timeout, std::optional<IpAddress> source) {
   if (streams_.size() >= config_.streams_max) return std::nullopt;
   const SocketId id = config_.handler.new_socket_id();
   auto entry = std::make_unique<Entry>(*this, id, /*is_incoming=*/false);
-  auto stream = FramedStream::connect(config_of(*entry), remote, local_port, timeout);
+  auto stream = FramedStream::connect(config_of(*entry), remote, local_port, timeout, source);
   if (!stream) return std::nullopt;
   entry->set_stream(std::move(*stream));
   streams_.emplace(id, std::move(entry));

@@ -85,6 +85,8 @@ Core::Core(Options options)
       directory_(std::move(options.stun_servers)),
       stun_(options.sockets, options.stun_limit, secret_seed(*options.endpoint.secrets)),
       streams_(options.endpoint.sockets, options.sockets),
+      calls_(std::move(options.open_call),
+             [source = options.endpoint.sockets](SocketId socket) { source->close(socket); }),
       self_(std::make_shared<Core*>(this)) {
   options.endpoint.gatekeeper = this;
   options.endpoint.stun = this;
@@ -98,16 +100,10 @@ Core::Core(Options options)
 
 Core::~Core() = default;
 
-void Core::on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
-                        std::size_t segment_bytes, Moment now) {
-  now_ = now;
-  endpoint_->on_datagrams(socket, from, datagrams, segment_bytes, now.mono);
-  settle();
-}
-
 void Core::on_timeout(Moment now) {
   now_ = now;
   endpoint_->on_timeout(now.mono);
+  calls_.on_timeout(now.mono);
   doom_late();
   poll_changes();
   touch_online();
@@ -117,6 +113,7 @@ void Core::on_timeout(Moment now) {
 std::optional<TimePoint> Core::next_timeout() const {
   if (!answers_.empty()) return TimePoint::min();
   std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), next_upkeep());
+  next = earlier(next, calls_.next_timeout());
   if (!deadlines_.empty()) next = earlier(next, deadlines_.begin()->first);
   return next;
 }
@@ -163,32 +160,6 @@ session::SessionHandler* Core::on_session(session::Session& session) {
     client.doom(ControlEnd::kTooMuch, "too many nodes connect from one place at once; try later");
   }
   return &client;
-}
-
-void Core::on_connected(SocketId socket, const Address& local, const Address& remote,
-                        bool is_incoming, Moment now) {
-  now_ = now;
-  streams_.add(socket, local);
-  endpoint_->on_connected(socket, local, remote, is_incoming, now.mono);
-}
-
-void Core::on_disconnected(SocketId socket, std::error_code why, Moment now) {
-  now_ = now;
-  streams_.remove(socket);
-  endpoint_->on_disconnected(socket, why, now.mono);
-  settle();
-}
-
-void Core::on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) {
-  std::array<std::byte, nat::StunService::kAnswerBytesMax> memory;
-  const auto beside = streams_.find(socket);
-  const auto answer = stun_.on_datagram(beside.value_or(socket), from, datagram, memory, now);
-  if (!answer) return;
-  const ByteView bytes = ByteView(memory).first(answer->size);
-  if (!beside) return endpoint_->send_datagram(answer->socket, answer->to, bytes);
-  // Over a connection there is one way back: an answer from or to elsewhere (RFC 5780) has none.
-  const bool goes_back = answer->socket == *beside && answer->to == from;
-  if (goes_back) endpoint_->send_datagram(socket, from, bytes);
 }
 
 void Core::on_message(Client& client, ClientMessage message) {

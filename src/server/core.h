@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "nat/stun_service.h"
+#include "server/call_backs.h"
 #include "server/client.h"
 #include "server/directory.h"
 #include "server/store.h"
@@ -60,6 +61,7 @@ class Core final : private session::Gatekeeper,
     std::vector<nat::StunSocket> sockets;
     nat::SourceLimitConfig stun_limit;
     std::vector<std::string> stun_servers;  ///< "address:port", told to nodes. Primary first.
+    OpenCall open_call;                     ///< Of CallBacks; may be empty.
     Log log;
   };
 
@@ -113,6 +115,8 @@ class Core final : private session::Gatekeeper,
   void on_doomed(Client& client) override;
   void on_gone(Client& client) override;
 
+  void call_back(CallBacks::Request request, ByteView asked, TimePoint now);
+  void say(const CallBacks::Say& say);
   static Result<Admission> admit(Records& records, const JoinRequest& request, bool has_secret);
   void on_hello(Client& client, Hello hello);
   void on_admission(ConnectionId id, const Hello& hello, Result<Admission> admission);
@@ -148,6 +152,7 @@ class Core final : private session::Gatekeeper,
   Directory directory_;
   nat::StunService stun_;
   StreamPorts streams_;
+  CallBacks calls_;
   std::map<ConnectionId, Entry> clients_;
   std::set<std::pair<TimePoint, ConnectionId>> deadlines_;  ///< Those of the entries.
   std::map<IpAddress, std::size_t> silent_;                 ///< By prefix.

@@ -92,16 +92,24 @@ class StreamStunClient final : public net::StreamTableHandler {
  public:
   explicit StreamStunClient(net::IoContext& io) : table_({io, buffers_, *this, 10}) {}
 
-  void connect(const Address& server) { (void)table_.connect(server, 0, std::chrono::seconds(5)); }
+  void connect(const Address& server) {
+    (void)table_.connect(server, port_, std::chrono::seconds(5));
+  }
+  bool listen() {  ///< On the port that connections then come from.
+    const auto listening = table_.listen(loopback(0), /*shares_port=*/true);
+    if (listening) port_ = listening->port;
+    return port_ != 0;
+  }
   void send(ByteView datagram) {
     table_.send(up.back(), {datagram, datagram.size()}, net::monotonic_now());
   }
 
   SocketId new_socket_id() override { return SocketId(next_id_++); }
-  void on_connected(SocketId socket, const Address& local, const Address&, bool,
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool,
                     TimePoint) override {
     up.push_back(socket);
     locals.push_back(local);
+    remotes.push_back(remote);
   }
   void on_disconnected(SocketId, std::error_code, TimePoint) override { ++down; }
   void on_datagrams(SocketId, const Address&, const DatagramTrain& train, TimePoint) override {
@@ -110,11 +118,13 @@ class StreamStunClient final : public net::StreamTableHandler {
 
   std::vector<SocketId> up;
   std::vector<Address> locals;
+  std::vector<Address> remotes;
   std::vector<Result<nat::StunMessage>> answers;
   int down = 0;
 
  private:
   std::uint32_t next_id_ = 0;
+  std::uint16_t port_ = 0;
   net::UdpBuffers buffers_;
   net::StreamTable table_;
 };
@@ -142,26 +152,63 @@ TEST(Server, AnswersStunOverTcpOnEveryPort) {
   EXPECT_TRUE(net::run_until(io, [&] { return client.down == 2; }));
 }
 
-TEST(Server, AnswersOverTcpFromNoOtherPort) {
-  boost::asio::io_context io(1);
-  Server server(
-      io, options({{.address = loopback(0)}, {.address = loopback(0), .is_alternate_port = true}}));
-  ASSERT_FALSE(server.open());
-  StreamStunClient client(io);
-  client.connect(server.tcp_addresses()[0]);
-  ASSERT_TRUE(net::run_until(io, [&] { return client.up.size() == 1; }));
-  Bytes change_port = binding_request();
-  change_port[3] = std::byte{8};  // CHANGE-REQUEST (RFC 5780 section 7.2): the port.
+/// CHANGE-REQUEST (RFC 5780 section 7.2): the port.
+Bytes change_port_request() {
+  Bytes request = binding_request();
+  request[3] = std::byte{8};
   const Bytes attribute = {std::byte{0}, std::byte{3}, std::byte{0}, std::byte{4},
                            std::byte{0}, std::byte{0}, std::byte{0}, std::byte{2}};
-  change_port.insert(change_port.end(), attribute.begin(), attribute.end());
+  request.insert(request.end(), attribute.begin(), attribute.end());
+  return request;
+}
 
-  client.send(change_port);
-  client.send(binding_request());
+struct StunOverTcp {
+  StunOverTcp()
+      : server(io, options({{.address = loopback(0)},
+                            {.address = loopback(0), .is_alternate_port = true}})),
+        client(io) {
+    EXPECT_FALSE(server.open());
+  }
+  void connect() {
+    client.connect(server.tcp_addresses()[0]);
+    ASSERT_TRUE(net::run_until(io, [&] { return client.up.size() == 1; }));
+  }
+  bool has_answers(std::size_t count) {
+    return net::run_until(io, [&] { return client.answers.size() == count; });
+  }
 
-  ASSERT_TRUE(net::run_until(io, [&] { return !client.answers.empty(); }));
-  EXPECT_FALSE(net::run_until(
-      io, [&] { return client.answers.size() > 1; }, std::chrono::milliseconds(20)));
+  boost::asio::io_context io{1};
+  Server server;
+  StreamStunClient client;
+};
+
+TEST(Server, CallsBackFromAnotherPortWhoAsksForThatOverTcp) {
+  StunOverTcp world;
+  ASSERT_TRUE(world.client.listen());
+  world.connect();
+
+  world.client.send(change_port_request());
+
+  ASSERT_TRUE(world.has_answers(1));
+  EXPECT_EQ(world.client.answers[0]->message_class, nat::StunClass::kSuccess);
+  EXPECT_EQ(world.client.answers[0]->xor_mapped_address, world.client.locals[0]);
+  ASSERT_EQ(world.client.up.size(), 2u) << "over a connection that the server opened";
+  EXPECT_EQ(world.client.remotes[1].ip, IpAddress::loopback_v4());
+  for (const Address& own : world.server.tcp_addresses()) {
+    EXPECT_NE(world.client.remotes[1], own) << "a port that the client never met";
+  }
+}
+
+TEST(Server, SaysOverTcpWhenItsCallDidNotComeThrough) {
+  StunOverTcp world;
+  world.connect();  // Nobody listens on the port that it comes from.
+
+  world.client.send(change_port_request());
+
+  ASSERT_TRUE(world.has_answers(1));
+  EXPECT_EQ(world.client.answers[0]->message_class, nat::StunClass::kError);
+  EXPECT_EQ(world.client.answers[0]->error_code, 447);
+  EXPECT_EQ(world.client.up.size(), 1u);
 }
 
 TEST(Server, ClosesATcpConnectionThatSendsGarbage) {

@@ -105,6 +105,9 @@ class SimulatedServer final : public path::SocketSource {
     for (const nat::StunSocket& socket : options.sockets) {
       if (!socket.is_alternate_port) options.stun_servers.push_back(socket.address.text());
     }
+    options.open_call = [this](const Address& to, const IpAddress& from, Duration timeout) {
+      return driver_->connect_tcp(to, /*local_port=*/0, timeout, from);
+    };
     const std::vector<nat::StunSocket> sockets = options.sockets;
     options.log = log_;
     core_.emplace(std::move(options), store_);
@@ -124,7 +127,7 @@ class SimulatedServer final : public path::SocketSource {
   }
   /// As SIGTERM: every session is closed.
   void stop() {
-    core_->core().stop(SimulatedCore::moment(host_.world().now()));
+    core_->core().stop(SimulatedCore::moment(host_.now()));
     driver_->poke();
     crash();
   }
