@@ -1,5 +1,6 @@
-// Pairs of homes in which everything changes: any NATs, loss, nodes and server that restart,
-// routers that reboot, laptops that move. In the end both are connected, or are told truly why not.
+// Pairs of homes in which everything changes: any NATs, loss, clocks that disagree, nodes and
+// server that restart, routers that reboot, laptops that move. In the end both are connected, or
+// are told truly why not.
 
 #include <gtest/gtest.h>
 
@@ -7,6 +8,7 @@
 #include <list>
 
 #include "sim/log_recorder.h"
+#include "test/world/random_clock.h"
 #include "test/world/reach.h"
 
 namespace openp2p::test {
@@ -31,9 +33,9 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 /// A side of the pair: where its node is now, and where it was.
 struct Side {
   Side(sim::Internet& internet, NatKind kind, std::uint64_t seed, const char* name,
-       const sim::LinkOptions& line, bool has_mapping)
+       const sim::LinkOptions& line, bool has_mapping, Random& clocks)
       : node_home(&homes.emplace_back(internet, kind, has_mapping, line)),
-        node(node_home->host(), seed, name),
+        node(with_random_clock(node_home->host(), clocks), seed, name),
         host(&node_home->host()) {}
 
   NatKind kind() { return node_home->home().kind(); }
@@ -101,13 +103,14 @@ class CampaignWorld {
  public:
   CampaignWorld(std::uint64_t seed, bool has_logs)
       : random_(seed * 0x9e3779b97f4a7c15ULL),
+        clocks_(seed),
         world_(seed),
         internet_(world_),
         server_host_(world_, internet_.core(), two_addresses()),
-        server_(server_host_, seed ^ 0xa5a5),
+        server_(with_random_clock(server_host_, clocks_), seed ^ 0xa5a5),
         line_(random_line()),
-        a_(internet_, random_kind(), seed * 3 + 1, "laptop", line_, random_.chance(0.2)),
-        b_(internet_, random_kind(), seed * 3 + 2, "nas", line_, random_.chance(0.2)) {
+        a_(internet_, random_kind(), seed * 3 + 1, "laptop", line_, random_.chance(0.2), clocks_),
+        b_(internet_, random_kind(), seed * 3 + 2, "nas", line_, random_.chance(0.2), clocks_) {
     if (has_logs) a_.node.log = Log(&log_a_);
     if (has_logs) b_.node.log = Log(&log_b_);
     const JoinToken token = server_.new_token("admin", {.is_reusable = true, .expires_at = {}});
@@ -207,6 +210,7 @@ class CampaignWorld {
   }
 
   Random random_;
+  Random clocks_;
   sim::World world_;
   sim::Internet internet_;
   sim::Host server_host_;

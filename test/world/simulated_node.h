@@ -62,7 +62,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     options.policy = policy;
     options.forwards = forwards_;
     options.log = log;
-    node_ = std::make_unique<agent::Node>(options, host_.world().now());
+    node_ = std::make_unique<agent::Node>(options, host_.now());
     driver_ = std::make_unique<sim::Driver<agent::Node>>(host_, *node_);
     for (const sim::Family family : {sim::Family::kV4, sim::Family::kV6}) {
       const SocketId socket = driver_->open(0, family);
@@ -70,7 +70,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
       if (family == sim::Family::kV4) main_port_ = port;
       node_->add_socket(socket, {sim::any_of(family), port});
     }
-    node_->start(host_.world().now());
+    node_->start(host_.now());
     driver_->poke();
   }
   /// As kill -9: nobody hears of it.
@@ -80,7 +80,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     extra_sockets_.clear();
   }
   void stop() {
-    node_->stop(host_.world().now());
+    node_->stop(host_.now());
     driver_->poke();
     crash();
   }

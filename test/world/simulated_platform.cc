@@ -9,14 +9,14 @@ namespace openp2p::test {
 using forward::IoResult;
 using forward::IoState;
 
-PipeStream::PipeStream(sim::World& world, sim::PipeEnd& end, const Address& remote)
-    : world_(world), end_(end), remote_(remote) {
+PipeStream::PipeStream(sim::Host& host, sim::PipeEnd& end, const Address& remote)
+    : host_(host), end_(end), remote_(remote) {
   end_.on_readable([this] { schedule(); });
   end_.on_writable([this] { schedule(); });
 }
 
 PipeStream::~PipeStream() {
-  world_.cancel(turn_);
+  host_.world().cancel(turn_);
   end_.on_readable({});
   end_.on_writable({});
   if (is_dead_) return;
@@ -40,14 +40,14 @@ void PipeStream::want_write(bool wanted) {
 bool PipeStream::is_writable() const { return end_.writable_bytes() > 0 || end_.is_reset(); }
 
 void PipeStream::schedule() {
-  if (world_.is_pending(turn_)) return;
-  turn_ = world_.after(Duration::zero(), [this] { turn(); });
+  if (host_.world().is_pending(turn_)) return;
+  turn_ = host_.world().after(Duration::zero(), [this] { turn(); });
 }
 
 /// Level-triggered, as an event loop is: what stays wanted and possible is told again next turn.
 void PipeStream::turn() {
   if (handler_ == nullptr || is_dead_) return;
-  const TimePoint now = world_.now();
+  const TimePoint now = host_.now();
   if (end_.is_reset()) {
     is_dead_ = true;
     return handler_->on_failed(std::make_error_code(std::errc::connection_reset), now);
@@ -125,7 +125,7 @@ sim::PipeEnd* SimulatedPlatform::connect(std::uint16_t port, const sim::BytePipe
   if (found == listeners_.end()) return nullptr;
   sim::BytePipe& pipe = pipes_.emplace_back(host_.world(), options);
   const Address client{IpAddress::loopback_v4(), 50'000};
-  found->second(std::make_unique<PipeStream>(host_.world(), pipe.b(), client), host_.world().now());
+  found->second(std::make_unique<PipeStream>(host_, pipe.b(), client), host_.now());
   return &pipe.a();
 }
 
@@ -143,7 +143,7 @@ Result<agent::Platform::Stream> SimulatedPlatform::connect_service(
   if (found == services_.end()) return make_error_code(net::DialError::kRefused);
   sim::BytePipe& pipe = pipes_.emplace_back(host_.world());
   found->second(pipe.a());
-  return Stream(std::make_unique<PipeStream>(host_.world(), pipe.b(), Address{ip, port}));
+  return Stream(std::make_unique<PipeStream>(host_, pipe.b(), Address{ip, port}));
 }
 
 std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial(
@@ -152,8 +152,8 @@ std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial(
     std::function<void(Result<Stream>, TimePoint)> done) {
   const auto ip = IpAddress::parse(host);
   auto run = [this, ip, port, allows = std::move(allows), done = std::move(done)] {
-    if (!ip) return done(make_error_code(net::DialError::kNameNotFound), host_.world().now());
-    done(connect_service(*ip, port, allows), host_.world().now());
+    if (!ip) return done(make_error_code(net::DialError::kNameNotFound), host_.now());
+    done(connect_service(*ip, port, allows), host_.now());
   };
   return std::make_unique<Event>(host_.world(), std::chrono::microseconds(100), std::move(run));
 }
@@ -231,14 +231,14 @@ std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::ask_gateway(
   auto run = [this, done = std::move(done)] {
     net::GatewayAnswer answer;
     answer.failure = "it does not answer";
-    done(answer, host_.world().now());
+    done(answer, host_.now());
   };
   return std::make_unique<Event>(host_.world(), std::chrono::seconds(1), std::move(run));
 }
 
 std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::resolve(
     const std::string&, std::function<void(std::vector<Address>, TimePoint)> done) {
-  auto run = [this, done = std::move(done)] { done({}, host_.world().now()); };
+  auto run = [this, done = std::move(done)] { done({}, host_.now()); };
   return std::make_unique<Event>(host_.world(), std::chrono::milliseconds(1), std::move(run));
 }
 

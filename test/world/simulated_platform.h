@@ -17,7 +17,7 @@ namespace openp2p::test {
 /// A sim::PipeEnd as the stream that a forward pumps.
 class PipeStream final : public forward::LocalStream {
  public:
-  PipeStream(sim::World& world, sim::PipeEnd& end, const Address& remote);
+  PipeStream(sim::Host& host, sim::PipeEnd& end, const Address& remote);
   ~PipeStream() override;
 
   void set_handler(forward::LocalStreamHandler* handler) override { handler_ = handler; }
@@ -34,7 +34,7 @@ class PipeStream final : public forward::LocalStream {
   void turn();
   bool is_writable() const;
 
-  sim::World& world_;
+  sim::Host& host_;
   sim::PipeEnd& end_;
   const Address remote_;
   forward::LocalStreamHandler* handler_ = nullptr;

@@ -6,6 +6,7 @@
 
 #include "sim/internet.h"
 #include "test/world/applications.h"
+#include "test/world/random_clock.h"
 #include "test/world/simulated_node.h"
 
 namespace openp2p::test {
@@ -23,15 +24,20 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 
 struct TwoNodes {
   TwoNodes(std::uint64_t seed, sim::NatKind kind_a, sim::NatKind kind_b,
-           const sim::LinkOptions& link = {.delay = 10ms})
+           const sim::LinkOptions& link = {.delay = 10ms}, bool has_true_clocks = true)
       : world(seed),
+        clocks(seed),
         internet(world),
         server_host(sim::make_public_host(internet)),
         home_a(internet, kind_a, {.link = link}),
         home_b(internet, kind_b, {.link = link}),
-        server(*server_host, seed ^ 0xa5a5),
-        a(home_a.host(), seed * 3 + 1, "laptop"),
-        b(home_b.host(), seed * 3 + 2, "nas") {}
+        server(clocked(*server_host, has_true_clocks), seed ^ 0xa5a5),
+        a(clocked(home_a.host(), has_true_clocks), seed * 3 + 1, "laptop"),
+        b(clocked(home_b.host(), has_true_clocks), seed * 3 + 2, "nas") {}
+
+  sim::Host& clocked(sim::Host& host, bool is_true) {
+    return is_true ? host : with_random_clock(host, clocks);
+  }
 
   void join() {
     const JoinToken token = server.new_token("admin", {.is_reusable = true, .expires_at = {}});
@@ -58,6 +64,7 @@ struct TwoNodes {
   }
 
   sim::World world;
+  Random clocks;
   sim::Internet internet;
   std::unique_ptr<sim::Host> server_host;
   sim::Home home_a, home_b;
@@ -297,8 +304,8 @@ TEST(TwoNodes, PingMeasuresThePathThatDataTakes) {
   EXPECT_EQ(replies[1].path, "direct IPv4");
 }
 
-/// One world of the campaign: any endpoint-independent pair, loss, server restarts, and a transfer
-/// both ways that has to arrive whole.
+/// One world of the campaign: any endpoint-independent pair, loss, clocks that disagree, server
+/// restarts, and a transfer both ways that has to arrive whole.
 void run_campaign_world(std::uint64_t seed) {
   Random random(seed * 0x9e3779b97f4a7c15ULL);
   const auto kind = [&] { return sim::kEimNatKinds[random.below(sim::kEimNatKinds.size())]; };
@@ -309,7 +316,7 @@ void run_campaign_world(std::uint64_t seed) {
   link.loss = 0.05 * random.fraction();  // A packet crosses two access lines: up to 10 % together.
   link.reordering = 0.02 * random.fraction();
   link.duplication = 0.01 * random.fraction();
-  TwoNodes net(seed, kind_a, kind_b, link);
+  TwoNodes net(seed, kind_a, kind_b, link, /*has_true_clocks=*/false);
   SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << sim::nat_kind_text(kind_a) << " x "
                                   << sim::nat_kind_text(kind_b) << ", loss " << link.loss);
   const unsigned restarts = static_cast<unsigned>(random.below(3));
