@@ -36,6 +36,10 @@ std::optional<NodeId> Connection::peer() const { return impl_->peer(); }
 void Connection::export_key(std::string_view label, ByteView context, MutableByteView out) const {
   impl_->export_key(label, context, out);
 }
+AeadAlgorithm Connection::aead() const {
+  return negotiated_aead(
+      static_cast<gnutls_session_t>(ngtcp2_conn_get_tls_native_handle(impl_->conn())));
+}
 std::uint64_t Connection::packets_opened() const { return impl_->packets_opened(); }
 Duration Connection::smoothed_rtt() const {
   return Duration(static_cast<Duration::rep>(impl_->statistics().smoothed_rtt));

@@ -151,6 +151,7 @@ class Connection {
 
   /// RFC 5705 / RFC 8446 section 7.5. Only after on_authenticated(). Equal on both sides.
   void export_key(std::string_view label, ByteView context, MutableByteView out) const;
+  AeadAlgorithm aead() const;  ///< The suite that the handshake chose. Likewise.
   /// Packets opened so far: it grows exactly when on_datagram() was given something authentic.
   std::uint64_t packets_opened() const;
   Duration smoothed_rtt() const;

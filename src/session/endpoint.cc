@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -21,6 +22,19 @@ ConnectionId meeting_id(const Meeting& meeting) {
   return id;
 }
 
+/// Bytes of the datagrams in front that have the first one's form and id.
+std::size_t sealed_run(ByteView datagrams, std::size_t segment_bytes) {
+  const ByteView id = datagrams.subspan(kSealedIdAt, sizeof(SealedId));
+  std::size_t at = segment_bytes;
+  while (at < datagrams.size()) {
+    const ByteView next = datagrams.subspan(at);
+    if (next.size() < kSealedOverhead || !is_sealed_form(next)) break;
+    if (std::memcmp(next.data() + kSealedIdAt, id.data(), id.size()) != 0) break;
+    at += segment_bytes;
+  }
+  return std::min(at, datagrams.size());
+}
+
 }  // namespace
 
 void Endpoint::Impl::on_work(SessionImpl& session) {
@@ -32,6 +46,11 @@ void Endpoint::Impl::on_work(SessionImpl& session) {
 void Endpoint::Impl::on_tag(SessionImpl& session, path::FinderTag tag) {
   session.tags.push_back(tag);
   by_tag_.emplace(tag, &session);
+}
+
+/// An id that is taken is somebody's already, by a chance of 1 in 2^64: then this use stays silent.
+void Endpoint::Impl::on_sealed_id(SessionImpl& session, SealedId id, SealedUse use) {
+  if (by_id_.try_emplace(id, Addressee{&session, use}).second) session.ids.push_back(id);
 }
 
 std::optional<SocketId> Endpoint::Impl::socket_for(const Address& remote) const {
@@ -92,11 +111,11 @@ void Endpoint::Impl::on_stun(const Path& from, ByteView datagram, TimePoint now)
   }
 }
 
-SessionImpl* Endpoint::Impl::find(ByteView datagram) {
+Addressee Endpoint::Impl::find(ByteView datagram) {
   const auto id = quic::destination_id(datagram);
-  if (!id) return nullptr;
+  if (!id) return {};
   const auto found = by_id_.find(*id);
-  return found == by_id_.end() ? nullptr : found->second;
+  return found == by_id_.end() ? Addressee() : found->second;
 }
 
 SessionImpl* Endpoint::Impl::find(Serial serial) {
@@ -104,15 +123,44 @@ SessionImpl* Endpoint::Impl::find(Serial serial) {
   return found == sessions_.end() ? nullptr : found->second.get();
 }
 
-void Endpoint::Impl::on_quic(const Path& from, ByteView datagram, TimePoint now) {
-  SessionImpl* session = find(datagram);
+/// Takes the first datagrams of a train: one, or all sealed ones in a row that go to one place.
+/// Gives their bytes.
+std::size_t Endpoint::Impl::on_train(const Path& from, ByteView datagrams,
+                                     std::size_t segment_bytes, TimePoint now) {
+  const ByteView first = datagrams.first(std::min(segment_bytes, datagrams.size()));
+  if (nat::looks_like_stun(first)) {
+    on_stun(from, first, now);
+    return first.size();
+  }
+  const Addressee to = find(first);
+  if (!to.use) {
+    on_quic(to.session, from, first, now);
+    return first.size();
+  }
+  // Long headers (RFC 9000 section 17.2) name ids of the sender's choice: no session's.
+  if (!is_sealed_form(first)) {
+    on_quic(nullptr, from, first, now);
+    return first.size();
+  }
+  const ByteView run = datagrams.first(sealed_run(datagrams, segment_bytes));
+  to.session->on_sealed(from, *to.use, run, segment_bytes, now);
+  note_in_batch(*to.session);
+  return run.size();
+}
+
+void Endpoint::Impl::note_in_batch(SessionImpl& session) {
+  if (!std::exchange(session.is_in_batch, true)) batch_.push_back(&session);
+  on_work(session);
+}
+
+void Endpoint::Impl::on_quic(SessionImpl* session, const Path& from, ByteView datagram,
+                             TimePoint now) {
   if (session == nullptr || session->connection() == nullptr) {
     session = open(from, datagram, now);
     if (session == nullptr) return;
   }
   session->on_datagram(from, datagram, now);
-  if (!std::exchange(session->is_in_batch, true)) batch_.push_back(session);
-  on_work(*session);
+  note_in_batch(*session);
 }
 
 void Endpoint::Impl::list_remote(SessionImpl& session, std::optional<Address> remote) {
@@ -132,7 +180,8 @@ void Endpoint::Impl::update(SessionImpl& session, TimePoint now) {
   if (quic::Connection* connection = session.connection()) {
     while (const auto change = connection->poll_id_change()) {
       if (change->is_added) {
-        if (by_id_.emplace(change->id, &session).second) session.ids.push_back(change->id);
+        if (by_id_.try_emplace(change->id, Addressee{&session}).second)
+          session.ids.push_back(change->id);
       } else if (std::erase(session.ids, change->id) > 0) {
         by_id_.erase(change->id);
       }
@@ -228,7 +277,7 @@ Session& Endpoint::meet(const Meeting& meeting, SessionHandler& handler, TimePoi
   session.start_meeting(meeting, handler);
   if (meeting.role == path::IceRole::kControlled) {
     const ConnectionId id = meeting_id(meeting);
-    if (impl_->by_id_.emplace(id, &session).second) session.ids.push_back(id);
+    if (impl_->by_id_.try_emplace(id, Addressee{&session}).second) session.ids.push_back(id);
   }
   impl_->update(session, now);
   return session;
@@ -247,15 +296,9 @@ void Endpoint::on_datagrams(SocketId socket, const Address& from, ByteView datag
                             std::size_t segment_bytes, TimePoint now) {
   const Path path{socket, from};
   if (segment_bytes == 0) return;
+  impl_->counters_.datagrams_received += (datagrams.size() + segment_bytes - 1) / segment_bytes;
   while (!datagrams.empty()) {
-    const ByteView datagram = datagrams.first(std::min(segment_bytes, datagrams.size()));
-    datagrams = datagrams.subspan(datagram.size());
-    ++impl_->counters_.datagrams_received;
-    if (nat::looks_like_stun(datagram)) {
-      impl_->on_stun(path, datagram, now);
-    } else {
-      impl_->on_quic(path, datagram, now);
-    }
+    datagrams = datagrams.subspan(impl_->on_train(path, datagrams, segment_bytes, now));
   }
 }
 
@@ -328,6 +371,10 @@ std::size_t Endpoint::session_count() const { return impl_->sessions_.size(); }
 
 std::size_t Endpoint::stranger_count() const { return impl_->ledger_.strangers(); }
 
-const Endpoint::Counters& Endpoint::counters() const { return impl_->counters_; }
+Endpoint::Counters Endpoint::counters() const {
+  Counters counters = impl_->counters_;
+  counters.sealed = impl_->sealed_.counters;
+  return counters;
+}
 
 }  // namespace openp2p::session

@@ -27,8 +27,9 @@
 /// server and meets peers, the server accepts.
 ///
 /// The life of a datagram: driver -> on_datagrams() -> STUN by tag to a PathFinder (else to the
-/// StunHandler), QUIC by connection id to a Session -> its handler. Out: poll_transmit() asks each
-/// session that has something for a burst, and sends it over the path that its PathFinder selected.
+/// StunHandler), QUIC and sealed datagrams by id to a Session -> its handlers. Out: poll_transmit()
+/// asks each session that has something for a burst, and sends it over the path that its PathFinder
+/// selected.
 /// Sans-I/O. Threading: one owner.
 namespace openp2p::session {
 
@@ -146,8 +147,9 @@ class Endpoint {
     std::uint64_t handshakes_refused = 0;
     std::uint64_t retries_sent = 0;
     std::uint64_t resets_sent = 0;
+    SealedCounters sealed;
   };
-  const Counters& counters() const;
+  Counters counters() const;
 
  private:
   class Impl;

@@ -40,7 +40,8 @@ bool Endpoint::Impl::is_reset_of(const Path& from, ByteView datagram, TimePoint 
 
 /// A datagram for no connection: perhaps the first of one.
 SessionImpl* Endpoint::Impl::open(const Path& from, ByteView datagram, TimePoint now) {
-  SessionImpl* session = find(datagram);
+  const Addressee to = find(datagram);
+  SessionImpl* session = to.use ? nullptr : to.session;
   if (session != nullptr) {
     accept_meeting(*session, from, datagram, now);
   } else if (is_reset_of(from, datagram, now)) {

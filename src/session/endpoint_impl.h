@@ -22,6 +22,12 @@ inline constexpr std::size_t kOutboxMax = 256;
 
 using ConnectionId = quic::Connection::ConnectionId;
 
+/// Whose a datagram is, by the id that it is addressed to.
+struct Addressee {
+  SessionImpl* session = nullptr;
+  std::optional<SealedUse> use = {};  ///< nullopt: QUIC's.
+};
+
 /// The inside of Endpoint: its books, and the life of a datagram (endpoint.cc), and who may open a
 /// session here (endpoint_accept.cc).
 class Endpoint::Impl final : public SessionOwner {
@@ -49,6 +55,7 @@ class Endpoint::Impl final : public SessionOwner {
   // SessionOwner
   void on_work(SessionImpl& session) override;
   void on_tag(SessionImpl& session, path::FinderTag tag) override;
+  void on_sealed_id(SessionImpl& session, SealedId id, SealedUse use) override;
   std::optional<SocketId> socket_for(const Address& remote) const override;
   std::vector<path::Candidate> socket_candidates() const override;
   SocketLedger& ledger() override { return ledger_; }
@@ -57,14 +64,19 @@ class Endpoint::Impl final : public SessionOwner {
   std::uint16_t tcp_port() const override { return tcp_port_; }
   std::optional<Duration> mapping_lifetime() const override { return mapping_lifetime_; }
   Gatekeeper* gatekeeper() override { return options_.gatekeeper; }
+  const quic::PacketProtection& protection() const override { return *options_.protection; }
+  SealedShared& sealed() override { return sealed_; }
   std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) override;
   Random fork_random() override { return random_.fork(); }
   Log log() const override { return options_.log; }
 
   SessionImpl& add_session(SessionImpl::Origin origin, TimePoint now);
   void on_stun(const Path& from, ByteView datagram, TimePoint now);
-  void on_quic(const Path& from, ByteView datagram, TimePoint now);
-  SessionImpl* find(ByteView datagram);
+  std::size_t on_train(const Path& from, ByteView datagrams, std::size_t segment_bytes,
+                       TimePoint now);
+  void on_quic(SessionImpl* session, const Path& from, ByteView datagram, TimePoint now);
+  void note_in_batch(SessionImpl& session);
+  Addressee find(ByteView datagram);
   SessionImpl* find(Serial serial);
   bool is_reset_of(const Path& from, ByteView datagram, TimePoint now);
   void list_remote(SessionImpl& session, std::optional<Address> remote);
@@ -83,6 +95,7 @@ class Endpoint::Impl final : public SessionOwner {
   SocketLedger ledger_;  // Outlives the sessions, which hold its sources.
   path::ProbeBudget probes_;
   path::MethodHistory history_;
+  SealedShared sealed_;  // Likewise: they hold its memory.
   Counters counters_;
   std::vector<Socket> sockets_;
   std::uint16_t tcp_port_ = 0;
@@ -91,7 +104,7 @@ class Endpoint::Impl final : public SessionOwner {
 
   Serial next_serial_ = 1;
   std::map<Serial, std::unique_ptr<SessionImpl>> sessions_;
-  std::unordered_map<ConnectionId, SessionImpl*> by_id_;
+  std::unordered_map<ConnectionId, Addressee> by_id_;
   std::unordered_multimap<path::FinderTag, SessionImpl*> by_tag_;
   std::unordered_multimap<Address, SessionImpl*> by_remote_;
   std::deque<Serial> work_;          ///< Sessions to be polled, each at most once.

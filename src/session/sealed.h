@@ -28,6 +28,21 @@ inline constexpr std::size_t kSealedOverhead = 1 + 8 + 4 + 16;
 /// (RFC 8200 section 5: 1,280 bytes) without IP and UDP headers. A relayed QUIC packet of 1,200
 /// bytes and its channel number just fit.
 inline constexpr std::size_t kSealedBytesMin = 1'232;
+/// Of this size over every relayed path: the above without the relay's seal and channel number.
+inline constexpr std::size_t kSealedRelayedBytesMin = 1'200;
+/// The largest of all: Ethernet's 1,500 bytes without the headers of IPv4 and UDP.
+inline constexpr std::size_t kSealedBytesMax = 1'472;
+
+/// Of an Endpoint, in datagrams.
+struct SealedCounters {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;  ///< Authentic and new: handed to a handler.
+  std::uint64_t replayed = 0;
+  std::uint64_t forged = 0;   ///< Or of no known form.
+  std::uint64_t stale = 0;    ///< Of keys that are gone, or not there yet.
+  std::uint64_t unheard = 0;  ///< Nobody listens.
+  std::uint64_t dropped = 0;  ///< On the way out: no path, a full queue, or too large.
+};
 
 /// Who takes the sealed datagrams of one use of one session.
 class SealedHandler {

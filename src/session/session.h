@@ -69,12 +69,12 @@ class Session {
   /// Who takes the sealed datagrams of a use; nullptr: nobody, they are dropped. The handler
   /// outlives the session or is taken off.
   virtual void set_sealed_handler(SealedUse use, SealedHandler* handler) = 0;
-  /// The largest payload of one sealed datagram on the path in use, at least kSealedBytesMin -
-  /// kSealedOverhead.
+  /// The largest payload of one sealed datagram on the path in use: at least kSealedBytesMin -
+  /// kSealedOverhead, and kSealedRelayedBytesMin - kSealedOverhead over a relay.
   virtual std::size_t sealed_payload_max() const = 0;
   /// Room for the payload of one sealed datagram, to be written and then committed before any other
   /// call. Consecutive ones of equal size leave in one system call. Empty: dropped and counted,
-  /// since there is no established path, the queue is full, or `bytes` is more than
+  /// since there is no established path, the queue is full, or `bytes` is 0 or more than
   /// sealed_payload_max().
   virtual MutableByteView sealed_room(SealedUse use, std::size_t bytes) = 0;
   virtual void commit_sealed() = 0;

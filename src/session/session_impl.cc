@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -35,7 +36,8 @@ SessionImpl::SessionImpl(SessionOwner& owner, Serial serial, Origin origin, Time
       serial_(serial),
       origin_(origin),
       sockets_(owner.ledger().source_for(serial)),
-      now_(now) {}
+      now_(now),
+      sealed_(owner.sealed()) {}
 
 SessionImpl::~SessionImpl() = default;
 
@@ -240,7 +242,13 @@ std::optional<Transmit> SessionImpl::poll_transmit(MutableByteView buffer, TimeP
     after_finder(now);
     if (size > 0) return Transmit{to.path.socket, to.path.remote, size, size, to.hop_limit};
   }
-  return connection_ ? poll_connection(buffer, now) : std::nullopt;
+  if (!connection_) return std::nullopt;
+  const bool is_sealed_first = std::exchange(is_sealed_turn_, !is_sealed_turn_);
+  if (is_sealed_first) {
+    if (const auto sealed = poll_sealed(buffer, now)) return sealed;
+  }
+  if (const auto burst = poll_connection(buffer, now)) return burst;
+  return is_sealed_first ? std::nullopt : poll_sealed(buffer, now);
 }
 
 std::optional<Transmit> SessionImpl::poll_connection(MutableByteView buffer, TimePoint now) {
@@ -369,14 +377,6 @@ void SessionImpl::close(std::uint64_t code, std::string_view reason, TimePoint n
   }
 }
 
-void SessionImpl::set_sealed_handler(SealedUse, SealedHandler*) {}
-
-std::size_t SessionImpl::sealed_payload_max() const { return kSealedBytesMin - kSealedOverhead; }
-
-MutableByteView SessionImpl::sealed_room(SealedUse, std::size_t) { return {}; }
-
-void SessionImpl::commit_sealed() {}
-
 void SessionImpl::export_key(std::string_view label, ByteView context, MutableByteView out) const {
   CHECK(connection_ && connection_->is_authenticated());
   connection_->export_key(label, context, out);
@@ -392,6 +392,7 @@ void SessionImpl::on_authenticated(const NodeId& peer) {
   peer_ = peer;
   owner_.on_work(*this);
   if (origin_ != Origin::kMet) make_exported_finder(now_);
+  start_sealed();
   if (origin_ == Origin::kAccepted) {
     handler_ = owner_.gatekeeper()->on_session(*this);
     if (handler_ == nullptr) {
@@ -430,6 +431,7 @@ void SessionImpl::on_stream_closed(StreamId id) {
 void SessionImpl::on_closed(const CloseReason& reason) {
   if (is_closed_) return;
   is_closed_ = true;
+  sealed_.stop();
   owner_.on_work(*this);
   if (handler_) handler_->on_closed(*this, reason);
 }

@@ -6,9 +6,11 @@
 #include <vector>
 
 #include "session/endpoint.h"
+#include "session/sealed_traffic.h"
 #include "session/socket_ledger.h"
 
-/// The inside of a session: a QUIC connection bound to a PathFinder. Only Endpoint uses it.
+/// The inside of a session: a QUIC connection bound to a PathFinder (session_impl.cc), and sealed
+/// datagrams beside it (session_sealed.cc). Only Endpoint uses it.
 namespace openp2p::session {
 
 class SessionImpl;
@@ -20,6 +22,8 @@ class SessionOwner {
   virtual void on_work(
       SessionImpl& session) = 0;  ///< It may have something to send, or a new deadline.
   virtual void on_tag(SessionImpl& session, path::FinderTag tag) = 0;  ///< Its PathFinder's name.
+  /// The peer's sealed datagrams of one use come by this id.
+  virtual void on_sealed_id(SessionImpl& session, SealedId id, SealedUse use) = 0;
   virtual std::optional<SocketId> socket_for(const Address& remote) const = 0;
   virtual std::vector<path::Candidate> socket_candidates() const = 0;
   virtual SocketLedger& ledger() = 0;
@@ -28,6 +32,8 @@ class SessionOwner {
   virtual std::uint16_t tcp_port() const = 0;  ///< 0: nobody listens.
   virtual std::optional<Duration> mapping_lifetime() const = 0;
   virtual Gatekeeper* gatekeeper() = 0;
+  virtual const quic::PacketProtection& protection() const = 0;
+  virtual SealedShared& sealed() = 0;
   virtual std::unique_ptr<quic::Connection> connect(SessionImpl& session, TimePoint now) = 0;
   virtual Random fork_random() = 0;
   virtual Log log() const = 0;
@@ -53,6 +59,9 @@ class SessionImpl final : public Session,
   void set_connection(std::unique_ptr<quic::Connection> connection);
 
   void on_datagram(const Path& from, ByteView datagram, TimePoint now);
+  /// Sealed datagrams of one use, all of segment_bytes but the last.
+  void on_sealed(const Path& from, SealedUse use, ByteView datagrams, std::size_t segment_bytes,
+                 TimePoint now);
   void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
   void on_batch_end();
   void on_timeout(TimePoint now);
@@ -135,6 +144,9 @@ class SessionImpl final : public Session,
   void widen_dial(TimePoint now);
   void dial_streams(TimePoint now);
   std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
+  void start_sealed();
+  std::optional<Transmit> poll_sealed(MutableByteView buffer, TimePoint now);
+  std::size_t sealed_bytes_max() const;
   std::optional<Transmit> poll_copy(MutableByteView buffer);
   std::optional<Path> dial_path(std::size_t index) const;
   void add_copy(const Path& path, ByteView bytes, std::size_t segment_bytes);
@@ -161,6 +173,8 @@ class SessionImpl final : public Session,
   Bytes first_flight_;
   std::size_t first_flight_segment_ = 0;
 
+  SealedTraffic sealed_;
+  bool is_sealed_turn_ = false;  ///< Sealed bursts and the connection's take turns.
   std::deque<Copy> copies_;
   std::uint64_t packets_opened_ = 0;
   std::uint64_t bytes_received_ = 0;
