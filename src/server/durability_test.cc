@@ -283,6 +283,109 @@ TEST(SqliteRecords, UpgradesAnOldSchemaAndRefusesANewerOne) {
   EXPECT_TRUE(read_file(file) == before);
 }
 
+/// Nodes 1 and 2 of "admin" borrow of node 3 of "b@example.org".
+void add_pair_and_relay(Records& records) {
+  add_user(records);
+  add_token(records, 0, /*is_reusable=*/true);
+  ASSERT_TRUE(records.create_user({.email = "b@example.org",
+                                   .password_hash = "",
+                                   .network = {std::byte{2}},
+                                   .network_name = "b",
+                                   .created_at = kNow}));
+  ASSERT_TRUE(records.new_token({.secret_hash = secret(1),
+                                 .email = "b@example.org",
+                                 .is_reusable = true,
+                                 .created_at = kNow,
+                                 .expires_at = {}}));
+  ASSERT_TRUE(join(records, 0, 1));
+  ASSERT_TRUE(join(records, 0, 2));
+  ASSERT_TRUE(join(records, 1, 3));
+}
+
+Status claim_bytes(Records& records, std::uint64_t bytes) {
+  const ReceiptClaim claim{.allocation = {std::byte{1}},
+                           .relay = node_id(3),
+                           .lower = node_id(1),
+                           .higher = node_id(2),
+                           .claims = {.step = 1, .lower_bytes = bytes, .higher_bytes = bytes}};
+  const auto credited =
+      records.credit({&claim, 1}, {.allowance_bytes = kCreditBytesMax, .month = 1});
+  return credited ? Status() : Status(credited.error());
+}
+
+std::uint64_t lent(Records& records) { return records.find_account({std::byte{2}})->lent_bytes; }
+
+TEST(SqliteRecords, CountsCreditsExactlyOnceAcrossKills) {
+  Random random(7);
+  TestFolder folder;
+  const fs::path file = folder.path() / "records.db";
+  add_pair_and_relay(*open_or_die(file));
+  std::uint32_t acknowledged = 0;
+  for (int round = 0; round < 6; ++round) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t pid = ::fork();
+    ASSERT_GE(pid, 0);
+    if (pid == 0) {  // The relay sends everything again from its first receipt on.
+      const auto records = open_or_die(file);
+      for (std::uint32_t bytes = 1;; ++bytes) {
+        if (!claim_bytes(*records, bytes)) ::_exit(1);
+        if (::write(ends[1], &bytes, sizeof bytes) != sizeof bytes) ::_exit(0);
+      }
+    }
+    const Child child{.pid = pid, .acknowledged = ends[0]};
+    ::close(ends[1]);
+    for (const std::uint32_t bytes : read_acknowledged(child, 20 + random.below(150))) {
+      acknowledged = std::max(acknowledged, bytes);
+    }
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    for (const std::uint32_t bytes : read_acknowledged(child, SIZE_MAX)) {
+      acknowledged = std::max(acknowledged, bytes);
+    }
+    ::close(ends[0]);
+
+    const auto records = open_or_die(file);
+    const std::uint64_t counted = lent(*records);
+    EXPECT_GE(counted, 2ULL * acknowledged) << "what was acknowledged is on the disk";
+    EXPECT_LE(counted, 2ULL * acknowledged + 2) << "and at most the one that was under way";
+    EXPECT_EQ(records->find_account({})->borrowed_bytes, counted) << "both sides, or neither";
+    EXPECT_EQ(*records->lent_by(node_id(3)), counted);
+  }
+}
+
+TEST(SqliteRecords, CreditsNothingOnAFullDiskAndAllOfItLater) {
+  TestFolder folder;
+  const fs::path file = folder.path() / "records.db";
+  const auto records = open_or_die(file);
+  add_pair_and_relay(*records);
+  ASSERT_TRUE(claim_bytes(*records, 10));
+  {
+    const FullDisk full(1);
+    EXPECT_EQ(claim_bytes(*records, 50).error(), make_error_code(StoreError::kUnavailable));
+    EXPECT_EQ(lent(*records), 20U);
+  }
+  EXPECT_TRUE(claim_bytes(*records, 50));
+  EXPECT_EQ(lent(*records), 100U);
+}
+
+TEST(SqliteRecords, UpgradesADatabaseFromBeforeCredits) {
+  TestFolder folder;
+  const fs::path file = folder.path() / "records.db";
+  {
+    const auto before =
+        SqliteRecords::open({.file = file, .migrations = all_migrations().first(1)});
+    ASSERT_TRUE(before) << before.error().message();
+    add_pair_and_relay(**before);
+    EXPECT_FALSE((*before)->find_account({}));  // It has no such table.
+  }
+  const auto records = open_or_die(file);
+  EXPECT_EQ(*records->find_account({}), CreditAccount{});
+  EXPECT_EQ(*records->lent_by(node_id(3)), 0U);
+  EXPECT_TRUE(claim_bytes(*records, 10));
+  EXPECT_EQ(*records->lent_by(node_id(3)), 20U);
+}
+
 TEST(SqliteRecords, DoesNotTouchTheSchemaWhenAStepFails) {
   TestFolder folder;
   const fs::path file = folder.path() / "records.db";

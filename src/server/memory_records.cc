@@ -60,6 +60,7 @@ Result<Joined> MemoryRecords::join(const JoinRequest& request) {
   joined.is_name_changed = joined.node.name != request.name;
   stored.is_used = true;
   nodes_[request.node] = joined.node;
+  past_nodes_[request.node] = joined.node.network;
   return joined;
 }
 
@@ -113,6 +114,53 @@ Status MemoryRecords::touch(std::span<const Seen> seen) {
     found->second.platform = one.platform;
   }
   return {};
+}
+
+class MemoryRecords::Rows final : public CreditRows {
+ public:
+  explicit Rows(MemoryRecords& records) : records_(records) {}
+  std::optional<AllocationClaims> find_claims(
+      const std::array<std::byte, 16>& allocation) override {
+    const auto found = records_.claims_.find(allocation);
+    return found == records_.claims_.end() ? std::nullopt : std::optional(found->second);
+  }
+  void put_claims(const std::array<std::byte, 16>& allocation,
+                  const AllocationClaims& claims) override {
+    records_.claims_[allocation] = claims;
+  }
+  std::optional<NetworkId> network_of(const NodeId& node) override {
+    const auto found = records_.past_nodes_.find(node);
+    return found == records_.past_nodes_.end() ? std::nullopt : std::optional(found->second);
+  }
+  CreditAccount account(const NetworkId& network) override { return records_.accounts_[network]; }
+  void put_account(const NetworkId& network, const CreditAccount& account) override {
+    records_.accounts_[network] = account;
+  }
+  void add_lent(const NodeId& node, std::uint64_t bytes) override {
+    records_.lent_[node] = std::min(records_.lent_[node] + bytes, kCreditBytesMax);
+  }
+
+ private:
+  MemoryRecords& records_;
+};
+
+Result<std::map<NetworkId, CreditAccount>> MemoryRecords::credit(
+    std::span<const ReceiptClaim> claims, const CreditTerms& terms) {
+  if (is_full_) return StoreError::kUnavailable;
+  Rows rows(*this);
+  auto changed = settle(rows, claims, terms);
+  std::erase_if(claims_, [&](const auto& entry) { return entry.second.step < terms.oldest_step; });
+  return changed;
+}
+
+Result<CreditAccount> MemoryRecords::find_account(const NetworkId& network) {
+  const auto found = accounts_.find(network);
+  return found == accounts_.end() ? CreditAccount{} : found->second;
+}
+
+Result<std::uint64_t> MemoryRecords::lent_by(const NodeId& node) {
+  const auto found = lent_.find(node);
+  return found == lent_.end() ? 0 : found->second;
 }
 
 Result<bool> MemoryRecords::poll_foreign_change() { return std::exchange(is_changed_, false); }

@@ -26,7 +26,12 @@ class MemoryRecords final : public Records {
   Result<std::string> rename(const NodeId& id, std::string_view wished) override;
   Result<Node> remove(const NodeId& id, WallTime now) override;
   Status touch(std::span<const Seen> seen) override;
+  Result<std::map<NetworkId, CreditAccount>> credit(std::span<const ReceiptClaim> claims,
+                                                    const CreditTerms& terms) override;
+  Result<CreditAccount> find_account(const NetworkId& network) override;
+  Result<std::uint64_t> lent_by(const NodeId& node) override;
   Result<bool> poll_foreign_change() override;
+  std::size_t allocation_count() const { return claims_.size(); }
 
  private:
   struct StoredToken {
@@ -34,12 +39,17 @@ class MemoryRecords final : public Records {
     NetworkId network{};
     bool is_used = false;
   };
+  class Rows;
   std::string free_name(const NetworkId& network, const NodeId& id, std::string_view wished) const;
   std::size_t node_count(const NetworkId& network) const;
 
   std::map<std::string, User> users_;
   std::map<Digest, StoredToken> tokens_;
   std::map<NodeId, Node> nodes_;
+  std::map<NodeId, NetworkId> past_nodes_;  ///< Removed ones too.
+  std::map<NodeId, std::uint64_t> lent_;
+  std::map<NetworkId, CreditAccount> accounts_;
+  std::map<std::array<std::byte, 16>, AllocationClaims> claims_;
   bool is_full_ = false;
   bool is_changed_ = false;
 };

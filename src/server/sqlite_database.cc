@@ -54,6 +54,26 @@ CREATE TABLE nodes (
 );
 CREATE UNIQUE INDEX nodes_by_name ON nodes (network_id, name_key) WHERE removed_at_us = 0;
 )sql"},
+    // What receipts show: of allocations while new ones may come, and in all. A step is that of the
+    // ticket, 30 s of the server's time.
+    {R"sql(
+ALTER TABLE nodes ADD COLUMN lent_bytes BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE credits (
+  network_id TEXT PRIMARY KEY NOT NULL REFERENCES networks (id),
+  lent_bytes BIGINT NOT NULL,
+  borrowed_bytes BIGINT NOT NULL,
+  paid_bytes BIGINT NOT NULL,
+  free_bytes BIGINT NOT NULL,
+  free_month INTEGER NOT NULL
+);
+CREATE TABLE relay_allocations (
+  allocation TEXT PRIMARY KEY NOT NULL,
+  ticket_step BIGINT NOT NULL,
+  lower_bytes BIGINT NOT NULL,
+  higher_bytes BIGINT NOT NULL
+);
+CREATE INDEX relay_allocations_by_step ON relay_allocations (ticket_step);
+)sql"},
 };
 
 /// Made by us and not by SQLite, so that it is readable by its owner only; its companions (-wal,

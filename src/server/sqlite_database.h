@@ -17,6 +17,14 @@ struct RecordsFailure {
   StoreError error;
 };
 
+/// What we wrote ourselves and cannot read is damage.
+template <std::size_t kSize>
+std::array<std::byte, kSize> from_column(const std::string& text) {
+  std::array<std::byte, kSize> value;
+  if (!from_hex(text, value)) throw RecordsFailure{StoreError::kCorrupt};
+  return value;
+}
+
 class SqliteDatabase {
  public:
   explicit SqliteDatabase(const SqliteRecords::Options& options);  ///< Throws.

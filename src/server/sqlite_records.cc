@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "server/sqlite_credits.h"
 #include "server/sqlite_database.h"
 
 namespace openp2p::server {
@@ -26,14 +27,6 @@ struct TokenRow {
   long long expires_at_us = 0;
   long long used_at_us = 0;
 };
-
-/// What we wrote ourselves and cannot read is damage.
-template <std::size_t kSize>
-std::array<std::byte, kSize> from_column(const std::string& text) {
-  std::array<std::byte, kSize> value;
-  if (!from_hex(text, value)) throw RecordsFailure{StoreError::kCorrupt};
-  return value;
-}
 
 Node to_node(const NodeRow& row) {
   return {.id = NodeId{from_column<NodeId::kSize>(row.key)},
@@ -331,6 +324,28 @@ Status SqliteRecords::touch(std::span<const Seen> seen) {
     transaction.commit();
     return {};
   });
+}
+
+Result<std::map<NetworkId, CreditAccount>> SqliteRecords::credit(
+    std::span<const ReceiptClaim> claims, const CreditTerms& terms) {
+  return impl_->database.attempt([&]() -> Result<std::map<NetworkId, CreditAccount>> {
+    Transaction transaction(impl_->database);
+    SqliteCredits credits(impl_->database);
+    auto changed = settle(credits, claims, terms);
+    credits.forget_before(terms.oldest_step);
+    transaction.commit();
+    return changed;
+  });
+}
+
+Result<CreditAccount> SqliteRecords::find_account(const NetworkId& network) {
+  return impl_->database.attempt(
+      [&]() -> Result<CreditAccount> { return SqliteCredits(impl_->database).account(network); });
+}
+
+Result<std::uint64_t> SqliteRecords::lent_by(const NodeId& node) {
+  return impl_->database.attempt(
+      [&]() -> Result<std::uint64_t> { return SqliteCredits(impl_->database).lent_by(node); });
 }
 
 Result<bool> SqliteRecords::poll_foreign_change() {

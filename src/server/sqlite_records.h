@@ -45,6 +45,10 @@ class SqliteRecords final : public Records {
   Result<std::string> rename(const NodeId& id, std::string_view wished) override;
   Result<Node> remove(const NodeId& id, WallTime now) override;
   Status touch(std::span<const Seen> seen) override;
+  Result<std::map<NetworkId, CreditAccount>> credit(std::span<const ReceiptClaim> claims,
+                                                    const CreditTerms& terms) override;
+  Result<CreditAccount> find_account(const NetworkId& network) override;
+  Result<std::uint64_t> lent_by(const NodeId& node) override;
   Result<bool> poll_foreign_change() override;
 
  private:

@@ -15,8 +15,10 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "server/credit.h"
 
-/// What the server must not forget: users, their networks, join tokens, and nodes.
+/// What the server must not forget: users, their networks, join tokens, nodes, and who lent how
+/// much.
 namespace openp2p::server {
 
 enum class StoreError {
@@ -40,8 +42,6 @@ constexpr std::size_t kNodesPerNetworkMax = 1'000;
 constexpr std::size_t kTokensPerUserMax = 10'000;
 constexpr std::size_t kUsersMax = 100'000;
 constexpr std::size_t kEmailBytesMax = 254;  ///< RFC 5321 section 4.5.3.1.3, less the brackets.
-
-using NetworkId = std::array<std::byte, 16>;
 
 /// "admin", or "name@host": printable ASCII without spaces and quotes, at most kEmailBytesMax.
 bool is_valid_email(std::string_view email);
@@ -123,6 +123,12 @@ class Records {
   virtual Result<std::string> rename(const NodeId& id, std::string_view wished) = 0;
   virtual Result<Node> remove(const NodeId& id, WallTime now) = 0;
   virtual Status touch(std::span<const Seen> seen) = 0;  ///< Removed nodes are passed over.
+  /// Credits what receipts show (settle()), and forgets allocations that are too old. Gives the
+  /// accounts that changed.
+  virtual Result<std::map<NetworkId, CreditAccount>> credit(std::span<const ReceiptClaim> claims,
+                                                            const CreditTerms& terms) = 0;
+  virtual Result<CreditAccount> find_account(const NetworkId& network) = 0;
+  virtual Result<std::uint64_t> lent_by(const NodeId& node) = 0;  ///< Bytes, 0 where unknown.
   /// Somebody else (an admin's command) changed the database since the last call.
   virtual Result<bool> poll_foreign_change() = 0;
 };

@@ -299,6 +299,62 @@ TEST(MemoryStore, RefusesWorkBeyondItsLimit) {
   EXPECT_TRUE(submit());
 }
 
+TEST_P(RecordsTest, KeepsWhatReceiptsShow) {
+  ASSERT_TRUE(records_->join(request("reusable", 1, "one")));
+  ASSERT_TRUE(records_->join(request("reusable", 2, "two")));
+  ASSERT_TRUE(records_->join(request("of b", 3, "relay")));
+  const CreditTerms terms{.allowance_bytes = 1'500, .month = 24'000, .oldest_step = 3};
+  const auto claim = [](std::uint64_t lower, std::uint64_t higher, std::uint64_t step = 5) {
+    return ReceiptClaim{.allocation = {std::byte{9}},
+                        .relay = node_id(3),
+                        .lower = node_id(1),
+                        .higher = node_id(2),
+                        .claims = {.step = step, .lower_bytes = lower, .higher_bytes = higher}};
+  };
+
+  const std::vector<ReceiptClaim> batch = {claim(1'000, 0), claim(0, 1'000), claim(900, 900)};
+  const auto changed = records_->credit(batch, terms);
+
+  ASSERT_TRUE(changed);
+  ASSERT_EQ(changed->size(), 2U);
+  const CreditAccount payer{
+      .borrowed_bytes = 2'000, .paid_bytes = 500, .free_bytes = 1'500, .month = 24'000};
+  EXPECT_EQ(changed->at(network_id(1)), payer);
+  EXPECT_EQ(*records_->find_account(network_id(1)), payer);
+  EXPECT_EQ(records_->find_account(network_id(2))->lent_bytes, 2'000U);
+  EXPECT_EQ(*records_->find_account(network_id(77)), CreditAccount{});
+  EXPECT_EQ(*records_->lent_by(node_id(3)), 2'000U);
+  EXPECT_EQ(*records_->lent_by(node_id(88)), 0U);
+
+  EXPECT_TRUE(records_->credit(batch, terms)->empty());  // Again: nothing.
+  // Removed, and in another network since: what it lent before stays with that network.
+  ASSERT_TRUE(records_->remove(node_id(3), kLater));
+  ASSERT_TRUE(records_->credit(std::vector{claim(1'001, 0)}, terms));
+  EXPECT_EQ(records_->find_account(network_id(2))->lent_bytes, 2'001U);
+  // Forgotten with its step; until then the ledger lets no receipt of it in.
+  ASSERT_TRUE(records_->credit({}, {.month = 1, .oldest_step = 6}));
+  ASSERT_TRUE(records_->credit(std::vector{claim(10, 10, 7)}, terms));
+  EXPECT_EQ(records_->find_account(network_id(2))->lent_bytes, 2'021U);
+}
+
+TEST_P(RecordsTest, HoldsHugeCredits) {
+  ASSERT_TRUE(records_->join(request("reusable", 1, "one")));
+  ASSERT_TRUE(records_->join(request("reusable", 2, "two")));
+  ASSERT_TRUE(records_->join(request("of b", 3, "relay")));
+  for (int i = 0; i < 3; ++i) {
+    const ReceiptClaim huge{
+        .allocation = {std::byte(i)},
+        .relay = node_id(3),
+        .lower = node_id(1),
+        .higher = node_id(2),
+        .claims = {.step = UINT64_MAX, .lower_bytes = UINT64_MAX, .higher_bytes = UINT64_MAX}};
+    ASSERT_TRUE(records_->credit({&huge, 1}, {.allowance_bytes = UINT64_MAX, .month = 24'000}));
+  }
+  EXPECT_EQ(records_->find_account(network_id(1))->borrowed_bytes, kCreditBytesMax);
+  EXPECT_LE(records_->find_account(network_id(2))->lent_bytes, kCreditBytesMax);
+  EXPECT_EQ(*records_->lent_by(node_id(3)), records_->find_account(network_id(2))->lent_bytes);
+}
+
 /// Functions posted by the worker thread, run by the test's.
 class Mailbox {
  public:
