@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/node.h"
+#include "agent/stay_awake.h"
 #include "net/deferred.h"
 #include "net/io_context.h"
 #include "net/stream_table.h"
@@ -67,7 +68,7 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
   };
   void flush(TimePoint now);
   void send(const session::Transmit& transmit, TimePoint now);
-  void stay_awake(std::size_t bytes);
+  void note_moved(std::size_t bytes);
   Socket* find(SocketId socket);
   void send_or_hold(SocketId id, Socket& socket, const net::Outgoing& out, TimePoint now);
   void send_held(SocketId socket, TimePoint now);
@@ -84,8 +85,8 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
   net::UdpBuffers receive_buffers_;
   Bytes send_buffer_;
   net::Deferred flush_;
-  net::Deferred awake_;  ///< Its requests keep the loop turning until awake_until_.
-  std::optional<TimePoint> awake_until_;  ///< nullopt: from the next look at the clock on.
+  StayAwake stay_awake_;
+  net::Deferred awake_;  ///< Its requests keep the loop turning.
   net::Timer timer_;
   std::optional<Held> held_;
   std::uint32_t next_id_ = kMainSockets;
