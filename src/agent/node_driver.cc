@@ -1,5 +1,7 @@
 #include "agent/node_driver.h"
 
+#include <sys/resource.h>
+
 #include <utility>
 
 #include "net/clock.h"
@@ -12,6 +14,28 @@ constexpr std::size_t kBurstBytesMax = 65'000;
 /// Bursts a turn of the loop; then sockets are read again. Measured: 1 halves the speed, more than
 /// 16 gain nothing.
 constexpr int kBurstsPerTurn = 16;
+
+/// How long the loop looks for more after bulk data. Measured: without it a quarter of the speed is
+/// lost; 400 us cost a tenth more processor time. Others that want the processor are the ends of
+/// the same transfer, as a rule.
+constexpr Duration kAwakeAfterBulk = std::chrono::microseconds(100);
+/// What counts as bulk: half a burst.
+constexpr std::size_t kBulkBytesMin = 32 << 10;
+/// And after a small message: a round trip on a LAN, and a quick answer.
+constexpr Duration kAwakeAfterMessage = std::chrono::microseconds(60);
+/// What is small so soon after bulk data acknowledges it.
+constexpr Duration kBulkPause = std::chrono::milliseconds(10);
+
+std::int64_t preemptions() {
+#ifdef RUSAGE_THREAD
+  constexpr int kWho = RUSAGE_THREAD;
+#else
+  constexpr int kWho = RUSAGE_SELF;
+#endif
+  rusage usage{};
+  getrusage(kWho, &usage);
+  return usage.ru_nivcsw;
+}
 
 /// The kernel's buffers of each extra socket; memory is taken only by what waits in them. The one
 /// that wins carries a session: 1 MiB holds 8 ms at 1 Gbit/s.
@@ -39,7 +63,7 @@ class NodeDriver::Socket final : public net::UdpHandler {
     for (const net::Received& received : batch) {
       driver_.node_->on_datagrams(id_, received.from, received.datagrams, received.segment_bytes,
                                   now);
-      driver_.note_moved(received.datagrams.size());
+      driver_.note_moved(received.datagrams.size(), now);
     }
     driver_.flush_.request();
   }
@@ -61,9 +85,13 @@ NodeDriver::NodeDriver(net::IoContext& io, Node::Options options)
     : io_(io),
       send_buffer_(kBurstBytesMax),
       flush_(io, [this](TimePoint now) { flush(now); }),
+      after_bulk_(kAwakeAfterBulk),
+      after_message_(kAwakeAfterMessage),
       awake_(io,
              [this](TimePoint now) {
-               if (stay_awake_.wants_to_look(now)) awake_.request();
+               const bool looks_for_bulk = after_bulk_.wants_to_look(now, /*preemptions=*/0);
+               const bool looks = after_message_.wants_to_look(now, preemptions());
+               if (looks_for_bulk || looks) awake_.request();
              }),
       timer_(io,
              [this](TimePoint now) {
@@ -122,15 +150,18 @@ void NodeDriver::flush(TimePoint now) {
     const auto transmit = node_->poll_transmit(send_buffer_, now);
     if (!transmit) break;
     send(*transmit, now);
-    note_moved(transmit->bytes);
+    note_moved(transmit->bytes, now);
     ++bursts;
   }
   timer_.arm(node_->next_timeout());
   closed_.clear();
 }
 
-void NodeDriver::note_moved(std::size_t bytes) {
-  if (stay_awake_.on_moved(bytes)) awake_.request();
+void NodeDriver::note_moved(std::size_t bytes, TimePoint now) {
+  const bool is_bulk = bytes >= kBulkBytesMin;
+  if (is_bulk) bulk_at_ = now;
+  if (!is_bulk && now - bulk_at_ < kBulkPause) return;
+  if ((is_bulk ? after_bulk_ : after_message_).on_moved()) awake_.request();
 }
 
 void NodeDriver::send(const session::Transmit& transmit, TimePoint now) {
@@ -231,7 +262,7 @@ void NodeDriver::on_disconnected(SocketId socket, std::error_code why, TimePoint
 void NodeDriver::on_datagrams(SocketId socket, const Address& from, const DatagramTrain& train,
                               TimePoint now) {
   node_->on_datagrams(socket, from, train.datagrams, train.segment_bytes, now);
-  note_moved(train.datagrams.size());
+  note_moved(train.datagrams.size(), now);
   flush_.request();
 }
 

@@ -19,8 +19,8 @@
 /// Runs a Node on real sockets.
 ///
 /// The loop: input of any kind -> the node; at the end of the turn, poll the node until nothing is
-/// left or the turn's share is used up, and arm the one timer. For a moment after bulk data it does
-/// not sleep, since more is about to come. A datagram train that the kernel does not take waits
+/// left or the turn's share is used up, and arm the one timer. For a moment after data it does not
+/// sleep, where more is about to come. A datagram train that the kernel does not take waits
 /// here, and nothing more is polled until there is room.
 ///
 /// The two main sockets have the numbers 0 and 1; extra UDP sockets and TCP connections those
@@ -68,7 +68,7 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
   };
   void flush(TimePoint now);
   void send(const session::Transmit& transmit, TimePoint now);
-  void note_moved(std::size_t bytes);
+  void note_moved(std::size_t bytes, TimePoint now);
   Socket* find(SocketId socket);
   void send_or_hold(SocketId id, Socket& socket, const net::Outgoing& out, TimePoint now);
   void send_held(SocketId socket, TimePoint now);
@@ -85,7 +85,9 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
   net::UdpBuffers receive_buffers_;
   Bytes send_buffer_;
   net::Deferred flush_;
-  StayAwake stay_awake_;
+  StayAwake after_bulk_;
+  StayAwake after_message_;
+  TimePoint bulk_at_;
   net::Deferred awake_;  ///< Its requests keep the loop turning.
   net::Timer timer_;
   std::optional<Held> held_;

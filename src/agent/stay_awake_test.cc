@@ -9,27 +9,27 @@ using namespace std::chrono_literals;
 
 class StayAwakeTest : public testing::Test {
  protected:
-  /// Bulk data, and then nothing. True: the loop looked for more, for the whole span.
+  /// Data, and then nothing. True: the loop looked for more, for the whole span.
   bool miss() {
-    if (!stay_awake_.on_moved(StayAwake::kBulkBytesMin)) return false;
-    EXPECT_TRUE(stay_awake_.wants_to_look(now_));
-    now_ += StayAwake::kSpan;
-    EXPECT_FALSE(stay_awake_.wants_to_look(now_));
+    if (!stay_awake_.on_moved()) return false;
+    EXPECT_TRUE(stay_awake_.wants_to_look(now_, preemptions_));
+    now_ += kSpan;
+    EXPECT_FALSE(stay_awake_.wants_to_look(now_, preemptions_));
     now_ += 1ms;
     return true;
   }
-  /// Bulk data whose answer comes while the loop looks, `count` times; then nothing.
+  /// Data whose answer comes while the loop looks, `count` times; then nothing.
   bool hit(int count) {
-    if (!stay_awake_.on_moved(StayAwake::kBulkBytesMin)) return false;
+    if (!stay_awake_.on_moved()) return false;
     for (int i = 0; i < count; ++i) {
-      EXPECT_TRUE(stay_awake_.wants_to_look(now_));
-      now_ += StayAwake::kSpan / 2;
-      EXPECT_TRUE(stay_awake_.wants_to_look(now_));
-      EXPECT_TRUE(stay_awake_.on_moved(StayAwake::kBulkBytesMin));
+      EXPECT_TRUE(stay_awake_.wants_to_look(now_, preemptions_));
+      now_ += kSpan / 2;
+      EXPECT_TRUE(stay_awake_.wants_to_look(now_, preemptions_));
+      EXPECT_TRUE(stay_awake_.on_moved());
     }
-    EXPECT_TRUE(stay_awake_.wants_to_look(now_));
-    now_ += StayAwake::kSpan;
-    EXPECT_FALSE(stay_awake_.wants_to_look(now_));
+    EXPECT_TRUE(stay_awake_.wants_to_look(now_, preemptions_));
+    now_ += kSpan;
+    EXPECT_FALSE(stay_awake_.wants_to_look(now_, preemptions_));
     return true;
   }
   int misses_of(int bursts) {
@@ -38,22 +38,33 @@ class StayAwakeTest : public testing::Test {
     return looked;
   }
 
+  static constexpr Duration kSpan = 100us;
   TimePoint now_{};
-  StayAwake stay_awake_;
+  std::int64_t preemptions_ = 7;
+  StayAwake stay_awake_{kSpan};
 };
 
-TEST_F(StayAwakeTest, SmallMessagesLetTheLoopSleep) {
-  EXPECT_FALSE(stay_awake_.on_moved(StayAwake::kBulkBytesMin - 1));
-  EXPECT_FALSE(stay_awake_.wants_to_look(now_));
+TEST_F(StayAwakeTest, SleepsBeforeThereWasData) {
+  EXPECT_FALSE(stay_awake_.wants_to_look(now_, preemptions_));
+}
+
+TEST_F(StayAwakeTest, WhoeverWantsTheProcessorEndsTheLookAndMakesItRare) {
+  EXPECT_TRUE(hit(/*count=*/10));
+  EXPECT_TRUE(stay_awake_.on_moved());
+  EXPECT_TRUE(stay_awake_.wants_to_look(now_, preemptions_));
+  ++preemptions_;
+
+  EXPECT_FALSE(stay_awake_.wants_to_look(now_, preemptions_));
+  EXPECT_EQ(misses_of(64), 1);
 }
 
 TEST_F(StayAwakeTest, TheSpanBeginsAtTheEndOfTheTurn) {
-  stay_awake_.on_moved(StayAwake::kBulkBytesMin);
+  stay_awake_.on_moved();
   now_ += 5ms;  // The turn was long.
 
-  EXPECT_TRUE(stay_awake_.wants_to_look(now_));
-  EXPECT_TRUE(stay_awake_.wants_to_look(now_ + StayAwake::kSpan - 1ns));
-  EXPECT_FALSE(stay_awake_.wants_to_look(now_ + StayAwake::kSpan));
+  EXPECT_TRUE(stay_awake_.wants_to_look(now_, preemptions_));
+  EXPECT_TRUE(stay_awake_.wants_to_look(now_ + kSpan - 1ns, preemptions_));
+  EXPECT_FALSE(stay_awake_.wants_to_look(now_ + kSpan, preemptions_));
 }
 
 TEST_F(StayAwakeTest, LooksAfterEachBurstWhileThatIsOfUse) {
@@ -85,12 +96,12 @@ TEST_F(StayAwakeTest, OneHitEndsTheRestraint) {
 TEST_F(StayAwakeTest, BurstsOfOneTurnAreNoHit) {
   int looked = 0;
   for (int i = 0; i < 1000; ++i) {
-    if (stay_awake_.on_moved(StayAwake::kBulkBytesMin)) {
-      stay_awake_.on_moved(StayAwake::kBulkBytesMin);
+    if (stay_awake_.on_moved()) {
+      stay_awake_.on_moved();
       ++looked;
-      EXPECT_TRUE(stay_awake_.wants_to_look(now_));
-      now_ += StayAwake::kSpan;
-      EXPECT_FALSE(stay_awake_.wants_to_look(now_));
+      EXPECT_TRUE(stay_awake_.wants_to_look(now_, preemptions_));
+      now_ += kSpan;
+      EXPECT_FALSE(stay_awake_.wants_to_look(now_, preemptions_));
     }
   }
   EXPECT_LE(looked, 30);
