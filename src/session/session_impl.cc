@@ -369,6 +369,7 @@ void SessionImpl::consume(StreamId id, std::size_t bytes) {
 void SessionImpl::close(std::uint64_t code, std::string_view reason, TimePoint now) {
   if (is_closed_) return;
   now_ = now;
+  sealed_.stop();
   owner_.on_work(*this);
   if (connection_ && !connection_->is_closed()) {
     connection_->close(code, reason, now);
