@@ -125,7 +125,8 @@ class World {
                            .network_name = "n",
                            .nodes = members(node.network),
                            .is_name_changed = false,
-                           .observed_address = ""},
+                           .observed_address = "",
+                           .server_time = {}},
                           WallTime{1});
   }
 

@@ -45,6 +45,8 @@ std::string Client::reflexive_address() const {
   return answered ? answered->text() : observed_address();
 }
 
+Duration Client::rtt() const { return session_ == nullptr ? Duration::zero() : session_->rtt(); }
+
 void Client::send(ByteView message) {
   if (!is_open() || !stream_) return;
   append_control_frame(message, out_);
@@ -136,7 +138,9 @@ void Client::on_stream_closed(session::Session&, session::StreamId) {}
 void Client::on_path_changed(session::Session&) { handler_.on_moved(*this); }
 void Client::on_batch_end(session::Session&) {}
 
-void Client::on_closed(session::Session&, const session::CloseReason&) {
+void Client::on_closed(session::Session&, const session::CloseReason& reason) {
+  using Kind = session::CloseReason::Kind;
+  was_planned_ = reason.kind == Kind::kLocal || reason.kind == Kind::kPeer;
   session_ = nullptr;
   state_ = State::kClosed;
   Bytes().swap(out_);

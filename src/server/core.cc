@@ -35,6 +35,7 @@ struct Core::Admission {
   std::string network_name;
   std::vector<Node> nodes;
   std::vector<Node> left_nodes;  ///< Of the network that the node was in before.
+  CreditAccount account;
 };
 
 /// Asks for everything that a Welcome needs, in one piece of work. On the store's thread.
@@ -56,6 +57,9 @@ Result<Core::Admission> Core::admit(Records& records, const JoinRequest& request
   auto nodes = records.nodes(network);
   if (!nodes) return nodes.error();
   admission.nodes = std::move(*nodes);
+  const auto account = records.find_account(network);
+  if (!account) return account.error();
+  admission.account = *account;
   // A command may have removed it between the two questions.
   const bool is_in = std::ranges::any_of(admission.nodes,
                                          [&](const Node& node) { return node.id == request.node; });
@@ -68,21 +72,18 @@ Result<Core::Admission> Core::admit(Records& records, const JoinRequest& request
   return admission;
 }
 
-template <class Done>
-auto Core::later(Done done) {
-  return [core = std::weak_ptr<Core*>(self_), done = std::move(done)](auto result) mutable {
-    const auto alive = core.lock();
-    if (!alive) return;
-    (*alive)->answers_.push_back([done = std::move(done), result = std::move(result)]() mutable {
-      done(std::move(result));
-    });
-  };
-}
-
 Core::Core(Options options)
     : store_(*options.store),
       log_(options.log),
+      server_id_(options.endpoint.identity->id()),
       directory_(std::move(options.stun_servers)),
+      relay_secrets_(*options.endpoint.identity),
+      ledger_(relay_secrets_, options.relay_allowance_bytes),
+      broker_({.server = server_id_,
+               .server_bits_per_second = 0,
+               .secrets = options.endpoint.secrets,
+               .seed = secret_seed(*options.endpoint.secrets)},
+              relay_secrets_, directory_, ledger_),
       stun_(options.sockets, options.stun_limit, secret_seed(*options.endpoint.secrets)),
       streams_(options.endpoint.sockets, options.sockets),
       calls_(std::move(options.open_call),
@@ -115,7 +116,7 @@ std::optional<TimePoint> Core::next_timeout() const {
   std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), next_upkeep());
   next = earlier(next, calls_.next_timeout());
   if (!deadlines_.empty()) next = earlier(next, deadlines_.begin()->first);
-  return next;
+  return earlier(next, ledger_.next_timeout());
 }
 
 /// With nobody online there is nobody to tell of changes, and the program sleeps.
@@ -172,9 +173,11 @@ void Core::on_message(Client& client, ClientMessage message) {
   }
   if (const auto* signal = std::get_if<SignalRequest>(&message)) return on_signal(client, *signal);
   if (const auto* rename = std::get_if<Rename>(&message)) return on_rename(client, *rename);
+  broker_.roster().on_rtt(client.node(), client.rtt());
   if (const auto* ping = std::get_if<Ping>(&message)) {
-    client.send(encode_pong(ping->number, now_.wall, client.observed_address()));
+    return client.send(encode_pong(ping->number, server_time(), client.observed_address()));
   }
+  on_relay_message(client, message);
 }
 
 void Core::on_hello(Client& client, Hello hello) {
@@ -236,8 +239,13 @@ void Core::on_admission(ConnectionId id, const Hello& hello, Result<Admission> a
                          .network_name = std::move(admission->network_name),
                          .nodes = std::move(admission->nodes),
                          .is_name_changed = admission->joined.is_name_changed,
-                         .observed_address = client->observed_address()},
+                         .observed_address = client->observed_address(),
+                         .server_time = server_time()},
                         now_.wall);
+  ledger_.set_account(network, admission->account);
+  broker_.roster().on_online(node, network, hello.incarnation, now_.mono);
+  broker_.roster().on_rtt(node, client->rtt());
+  broker_.on_arrival(id, node);
 }
 
 void Core::refuse(Client& client, const Refusal& refusal) {
@@ -257,16 +265,17 @@ void Core::on_signal(Client& client, const SignalRequest& request) {
     client.send(encode_signal_failed(request.to, request.number, why));
   };
   if (!client.may_signal(now_.mono)) return fail(SignalFailure::kTooMany);
-  const Directory::Route route = directory_.route(client.id(), request.to);
-  if (!route.connection) return fail(route.failure);
-  Client* target = find_open(*route.connection);
+  const SignalWay way = signal_way(client, request.to);
+  if (!way.connection) return fail(way.failure);
+  Client* target = find_open(*way.connection);
   if (target == nullptr) return fail(SignalFailure::kOffline);
   if (target->queued_bytes() > Client::kSignalQueuedBytesMax) return fail(SignalFailure::kTooMany);
   ++counters_.signals;
   target->send(encode_signal({.from = client.node(),
                               .number = request.number,
                               .body = request.body,
-                              .sender_address = client.reflexive_address()}));
+                              .sender_address = client.reflexive_address(),
+                              .is_stranger = way.is_stranger}));
 }
 
 void Core::on_rename(Client& client, const Rename& rename) {
@@ -323,6 +332,7 @@ void Core::touch_online() {
   if (directory_.online_count() == 0 || now_.mono < touch_at_) return;
   touch_at_ = now_.mono + kTouchInterval;
   for (Seen& seen : directory_.online(now_.wall)) seen_[seen.node] = std::move(seen);
+  log_relays();
 }
 
 /// One batch at a time: while the disk is slow, the next one gathers.
@@ -346,7 +356,7 @@ void Core::record_seen() {
 /// and what it asks at the moment of the change is still answered with the old address.
 void Core::on_moved(Client& client) {
   if (client.state() != Client::State::kMember) return;
-  client.send(encode_pong(/*number=*/0, now_.wall, client.observed_address()));
+  client.send(encode_pong(/*number=*/0, server_time(), client.observed_address()));
 }
 
 void Core::on_doomed(Client& client) {
@@ -355,7 +365,10 @@ void Core::on_doomed(Client& client) {
 }
 
 void Core::on_gone(Client& client) {
+  const auto presence = directory_.find(client.id());
   if (auto seen = directory_.on_departure(client.id(), now_.wall)) {
+    broker_.roster().on_offline(seen->node, client.was_planned(), now_.mono);
+    forget_empty(presence->network);
     seen_[seen->node] = std::move(*seen);
   }
   Entry& gone = entry(client);
@@ -391,6 +404,7 @@ void Core::settle() {
     is_settled = answers_.empty() && doomed_.empty() && gone_.empty();
     for (const auto& answer : std::exchange(answers_, {})) answer();
     while (const auto effect = directory_.poll_effect()) apply(*effect);
+    send_grants();
     for (const ConnectionId id : std::exchange(doomed_, {})) {
       if (const auto found = clients_.find(id); found != clients_.end()) {
         found->second.client->close(now_.mono);
@@ -398,6 +412,7 @@ void Core::settle() {
     }
     for (const ConnectionId id : std::exchange(gone_, {})) clients_.erase(id);
     record_seen();
+    record_credits();
   }
 }
 
@@ -409,7 +424,10 @@ void Core::apply(const Directory::Effect& effect) {
     return;
   }
   const auto& close = std::get<Directory::Close>(effect);
-  if (Client* client = find_open(close.connection)) client->doom(close.why, close.text);
+  Client* client = find_open(close.connection);
+  if (client == nullptr) return;
+  if (close.why == ControlEnd::kRemoved) forget_removed(client->node());
+  client->doom(close.why, close.text);
 }
 
 Core::Entry& Core::entry(const Client& client) { return clients_.at(client.id()); }

@@ -14,18 +14,16 @@
 #include "nat/stun_service.h"
 #include "server/call_backs.h"
 #include "server/client.h"
+#include "server/credit_ledger.h"
 #include "server/directory.h"
+#include "server/moment.h"
+#include "server/relay_broker.h"
+#include "server/relay_secrets.h"
 #include "server/store.h"
 #include "server/stream_ports.h"
 #include "session/endpoint.h"
 
 namespace openp2p::server {
-
-/// Both clocks, read once per wake-up.
-struct Moment {
-  TimePoint mono;
-  WallTime wall;
-};
 
 /// The rendezvous server without its sockets: control sessions, directory, signalling, STUN.
 ///
@@ -54,6 +52,8 @@ class Core final : private session::Gatekeeper,
   static constexpr std::uint64_t kReceiveWindowBytes = 96 << 10;
   static constexpr std::uint64_t kStreamsMax = 2;  // The second one is told why it is refused.
 
+  static constexpr std::uint64_t kRelayAllowanceBytes = 1 << 30;
+
   struct Options {
     /// The core sets gatekeeper, stun and what limits control sessions; the rest is the caller's.
     session::Endpoint::Options endpoint;
@@ -62,6 +62,8 @@ class Core final : private session::Gatekeeper,
     nat::SourceLimitConfig stun_limit;
     std::vector<std::string> stun_servers;  ///< "address:port", told to nodes. Primary first.
     OpenCall open_call;                     ///< Of CallBacks; may be empty.
+    /// What each network may borrow a month without lending.
+    std::uint64_t relay_allowance_bytes = kRelayAllowanceBytes;
     Log log;
   };
 
@@ -95,6 +97,8 @@ class Core final : private session::Gatekeeper,
   std::vector<NodeId> online() const { return directory_.online_nodes(); }
   std::size_t session_count() const { return clients_.size(); }
   const session::Endpoint& endpoint() const { return *endpoint_; }
+  const RelayBroker& broker() const { return broker_; }
+  const CreditLedger& ledger() const { return ledger_; }
 
  private:
   struct Admission;
@@ -123,6 +127,21 @@ class Core final : private session::Gatekeeper,
   void refuse(Client& client, const Refusal& refusal);
   void on_signal(Client& client, const SignalRequest& request);
   void on_rename(Client& client, const Rename& rename);
+  struct SignalWay {
+    std::optional<ConnectionId> connection;
+    SignalFailure failure = SignalFailure::kNoSuchNode;
+    bool is_stranger = false;
+  };
+  SignalWay signal_way(const Client& from, const NodeId& to) const;
+  void on_relay_message(Client& client, const ClientMessage& message);
+  void on_report(Client& client, const RelayReport& report);
+  void on_credit_query(Client& client, const CreditQuery& query);
+  WallTime server_time();
+  void send_grants();
+  void record_credits();
+  void forget_removed(const NodeId& node);
+  void forget_empty(const NetworkId& network);
+  void log_relays() const;
   void on_members(const Result<std::vector<Membership>>& memberships);
   struct Entry {
     std::unique_ptr<Client> client;
@@ -149,7 +168,12 @@ class Core final : private session::Gatekeeper,
   Store& store_;
   Log log_;
   Moment now_;
+  const NodeId server_id_;
+  std::optional<Moment> started_;  ///< The first input's.
   Directory directory_;
+  const RelaySecrets relay_secrets_;
+  CreditLedger ledger_;
+  RelayBroker broker_;
   nat::StunService stun_;
   StreamPorts streams_;
   CallBacks calls_;
@@ -171,5 +195,16 @@ class Core final : private session::Gatekeeper,
   std::shared_ptr<Core*> self_;  // Answers under way hold it weakly: they outlive this object.
   std::unique_ptr<session::Endpoint> endpoint_;  // Last: closed sessions call into all the rest.
 };
+
+template <class Done>
+auto Core::later(Done done) {
+  return [core = std::weak_ptr<Core*>(self_), done = std::move(done)](auto result) mutable {
+    const auto alive = core.lock();
+    if (!alive) return;
+    (*alive)->answers_.push_back([done = std::move(done), result = std::move(result)]() mutable {
+      done(std::move(result));
+    });
+  };
+}
 
 }  // namespace openp2p::server

@@ -38,7 +38,7 @@ void Directory::on_arrival(Arrival arrival, WallTime now) {
   ++network.online;
   connections_[arrival.connection] = {.node = arrival.node, .network = arrival.network};
   sessions_[arrival.node] = arrival.connection;
-  welcome(arrival, network, now);
+  welcome(arrival, network);
   tell(network, arrival.node, encode_node_changed(view(member)));
 }
 
@@ -127,12 +127,12 @@ void Directory::drop_member(Network& network, std::map<NodeId, Member>::iterator
   tell(network, {}, encode_node_removed(id));
 }
 
-void Directory::welcome(const Arrival& arrival, const Network& network, WallTime now) {
+void Directory::welcome(const Arrival& arrival, const Network& network) {
   Welcome message{.network = arrival.network,
                   .network_name = arrival.network_name,
                   .name = network.members.at(arrival.node).node.name,
                   .is_name_changed = arrival.is_name_changed,
-                  .server_time = now,
+                  .server_time = arrival.server_time,
                   .observed_address = arrival.observed_address,
                   .nodes = {},
                   .stun_servers = stun_servers_};
@@ -184,6 +184,37 @@ std::optional<Directory::Presence> Directory::find(ConnectionId connection) cons
   const auto found = connections_.find(connection);
   if (found == connections_.end()) return std::nullopt;
   return found->second;
+}
+
+std::optional<ConnectionId> Directory::connection_of(const NodeId& node) const {
+  const auto found = sessions_.find(node);
+  if (found == sessions_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::optional<NetworkId> Directory::network_of(const NodeId& node) const {
+  const auto connection = connection_of(node);
+  if (!connection) return std::nullopt;
+  return connections_.at(*connection).network;
+}
+
+std::string Directory::name_of(const NodeId& node) const {
+  const auto network = network_of(node);
+  return network ? networks_.at(*network).members.at(node).node.name : std::string();
+}
+
+std::vector<NodeId> Directory::online_members(const NetworkId& id, const NodeId& from,
+                                              std::size_t count) const {
+  std::vector<NodeId> nodes;
+  const auto network = networks_.find(id);
+  if (network == networks_.end()) return nodes;
+  const auto& members = network->second.members;
+  auto member = members.lower_bound(from);
+  for (std::size_t i = 0; i < members.size() && nodes.size() < count; ++i, ++member) {
+    if (member == members.end()) member = members.begin();
+    if (member->second.connection) nodes.push_back(member->first);
+  }
+  return nodes;
 }
 
 std::vector<NetworkId> Directory::networks() const {

@@ -39,6 +39,7 @@ class Directory {
     std::vector<Node> nodes;
     bool is_name_changed = false;
     std::string observed_address;
+    WallTime server_time;  ///< As tickets for relays have it.
   };
 
   struct Send {
@@ -75,6 +76,14 @@ class Directory {
     NetworkId network{};
   };
   std::optional<Presence> find(ConnectionId connection) const;
+  /// Of nodes that are online.
+  std::optional<ConnectionId> connection_of(const NodeId& node) const;
+  std::optional<NetworkId> network_of(const NodeId& node) const;
+  std::string name_of(const NodeId& node) const;  ///< Empty: it is not online.
+  bool has_network(const NetworkId& network) const { return networks_.contains(network); }
+  /// At most `count` of a network's, from the first at or after `from`, then around.
+  std::vector<NodeId> online_members(const NetworkId& network, const NodeId& from,
+                                     std::size_t count) const;
   std::vector<NetworkId> networks() const;  ///< Those with somebody online.
   /// Who is online, to be recorded as seen.
   std::vector<Seen> online(WallTime now) const;
@@ -97,7 +106,7 @@ class Directory {
   void replace_session(const NodeId& node, WallTime now);
   void merge(Network& network, const std::vector<Node>& nodes, std::optional<NodeId> arriving);
   void drop_member(Network& network, std::map<NodeId, Member>::iterator member);
-  void welcome(const Arrival& arrival, const Network& network, WallTime now);
+  void welcome(const Arrival& arrival, const Network& network);
   void tell(const Network& network, std::optional<NodeId> except, Bytes message);
   void forget_if_empty(const NetworkId& network);
 

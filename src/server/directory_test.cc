@@ -65,7 +65,8 @@ class DirectoryTest : public testing::Test {
                            .network_name = "home",
                            .nodes = recorded(network),
                            .is_name_changed = false,
-                           .observed_address = "192.0.2.1:5"},
+                           .observed_address = "192.0.2.1:5",
+                           .server_time = kNow},
                           kNow);
   }
 

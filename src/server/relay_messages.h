@@ -14,7 +14,7 @@ namespace openp2p::server {
 
 /// Nodes that a wish may name: more than a person pins, and few enough to be compared one by one.
 constexpr std::size_t kWishNodesMax = 16;
-/// relay/receipt.h has a fixed form of about 130 bytes; longer ones are not even read.
+/// relay::Receipt has 171 bytes; what is longer than this is not even read.
 constexpr std::size_t kReceiptBytesMax = 256;
 /// Relays named in one grant: two are tried at once, and the third is there when both fail.
 constexpr std::size_t kGrantRelaysMax = 3;
