@@ -208,7 +208,12 @@ void Host::receive_datagram(const Packet& packet, Interface* in) {
     return;
   }
   ++world_.counters().drops(DropReason::kClosed);
-  if (is_stealthy_ || in == nullptr) return;
+  if (in == nullptr) {  // From this very host, which knows at once that nobody listens.
+    const IcmpError error{ErrorKind::kPortUnreachable, packet.from, packet.to};
+    world_.after(Duration::zero(), [this, error] { on_icmp(error); });
+    return;
+  }
+  if (is_stealthy_) return;
   in->network().send(*in, Packet::error_about({ErrorKind::kPortUnreachable, packet.from, packet.to},
                                               Address{packet.to.ip}));
 }

@@ -34,7 +34,7 @@ inline constexpr std::size_t kFragmentHeaderBytes = 4 + 1 + 4 + 2 + 1 + 1;
 
 /// One fragment's place in its datagram.
 struct FragmentPlace {
-  /// kDatagramBytesMax in sealed datagrams of the smallest payload makes 56; a bit each in a word.
+  /// kDatagramBytesMax in sealed datagrams of the smallest payload makes 57; a bit each in a word.
   static constexpr std::size_t kCountMax = 64;
 
   std::uint32_t message = 0;

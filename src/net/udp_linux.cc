@@ -64,11 +64,15 @@ bool configure_udp_socket(int socket, bool is_v4, const UdpOptions& options) {
   // PROBE: never fragment, and do not believe ICMP about the path MTU: anybody can forge that. The
   // path layer finds the size by authenticated probes (RFC 8899).
   if (is_v4) {
-    set_option(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    if (!options.may_fragment) {
+      set_option(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    }
     set_option(socket, IPPROTO_IP, IP_PKTINFO, 1);
   } else {
     set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    set_option(socket, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+    if (!options.may_fragment) {
+      set_option(socket, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+    }
     set_option(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
   }
   if (!options.wants_offload) return false;

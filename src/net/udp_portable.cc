@@ -35,10 +35,10 @@ bool configure_udp_socket(int socket, bool is_v4, const UdpOptions& options) {
   set_option(socket, SOL_SOCKET, SO_RCVBUF, options.buffer_bytes);
   set_option(socket, SOL_SOCKET, SO_SNDBUF, options.buffer_bytes);
 #ifdef IP_DONTFRAG
-  if (is_v4) set_option(socket, IPPROTO_IP, IP_DONTFRAG, 1);
+  if (is_v4 && !options.may_fragment) set_option(socket, IPPROTO_IP, IP_DONTFRAG, 1);
 #endif
 #ifdef IPV6_DONTFRAG
-  if (!is_v4) set_option(socket, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+  if (!is_v4 && !options.may_fragment) set_option(socket, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
 #endif
   if (is_v4) {
     set_option(socket, IPPROTO_IP, IP_PKTINFO, 1);

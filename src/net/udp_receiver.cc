@@ -20,8 +20,9 @@ UdpReceiver::Batch UdpReceiver::receive() {
   if (count < 0) {
     if (count == -EAGAIN || count == -EWOULDBLOCK) return {};
     // Asking took the error away (an ICMP message, mostly). It is about one sender at most.
-    if (count != -EINTR) ++config_.counters->receive_errors;
-    return {{}, /*may_have_more=*/true};
+    if (count == -EINTR) return {{}, /*may_have_more=*/true};
+    ++config_.counters->receive_errors;
+    return {{}, /*may_have_more=*/true, -count};
   }
   auto& received = config_.buffers->slots().received;
   std::size_t kept = 0;
@@ -70,14 +71,14 @@ int UdpReceiver::fill_one_by_one() {
   return count;
 }
 
-// False for what is of no use: empty datagrams, and those that a buffer could not hold.
+// False for what is of no use: empty datagrams mostly, and those that a buffer could not hold.
 bool UdpReceiver::read_message(std::size_t index, Received& out) const {
   const UdpMessage& message = config_.buffers->slots().messages[index];
   if ((message.header.msg_flags & MSG_TRUNC) != 0) {
     ++config_.counters->truncated;
     return false;
   }
-  if (message.bytes == 0) return false;
+  if (message.bytes == 0 && !config_.takes_empty) return false;
   config_.counters->bytes_received += message.bytes;
   const UdpReceivedControl control = read_udp_control(message.header);
   out.from = from_socket_address(config_.buffers->slots().slots[index].address);

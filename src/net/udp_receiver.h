@@ -29,6 +29,7 @@ class UdpReceiver {
     UdpSyscalls* syscalls = nullptr;
     UdpBuffers* buffers = nullptr;
     UdpCounters* counters = nullptr;
+    bool takes_empty = false;
   };
   explicit UdpReceiver(const Config& config) : config_(config) {}
   UdpReceiver(const UdpReceiver&) = delete;
@@ -37,6 +38,7 @@ class UdpReceiver {
   struct Batch {
     std::span<const Received> received;  ///< Valid until the next call on any socket.
     bool may_have_more = false;
+    int error = 0;  ///< What an earlier datagram met, as ICMP told a connected socket.
   };
   Batch receive();
 

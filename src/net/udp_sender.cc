@@ -68,6 +68,20 @@ SendProgress UdpSender::send(std::span<const Outgoing> batches, TimePoint now) {
   return at_;
 }
 
+bool UdpSender::send_empty(const Address& to, const IpAddress& source) {
+  SocketAddress address;
+  UdpControlRoom control;
+  UdpMessage message{};
+  if (to.port != 0) {
+    message.header.msg_name = &address;
+    message.header.msg_namelen = to_socket_address(to, address);
+  }
+  write_udp_control(message.header, control,
+                    {.segment_bytes = 0, .source = source, .hop_limit = 0, .is_v4 = to.ip.is_v4()});
+  ++config_.counters->send_calls;
+  return config_.syscalls->send_one(config_.socket, message) >= 0;
+}
+
 std::size_t UdpSender::fill(std::span<const Outgoing> batches, Burst& burst) const {
   std::size_t count = 0;
   SendProgress at = at_;
@@ -87,8 +101,10 @@ std::size_t UdpSender::fill(std::span<const Outgoing> batches, Burst& burst) con
     burst.slices[count] = {const_cast<std::byte*>(batch.datagrams.data() + at.bytes), bytes};
     ::msghdr& header = burst.messages[count].header;
     header = {};
-    header.msg_name = &burst.addresses[count];
-    header.msg_namelen = to_socket_address(batch.to, burst.addresses[count]);
+    if (batch.to.port != 0) {
+      header.msg_name = &burst.addresses[count];
+      header.msg_namelen = to_socket_address(batch.to, burst.addresses[count]);
+    }
     header.msg_iov = &burst.slices[count];
     header.msg_iovlen = 1;
     write_udp_control(header, burst.controls[count],
@@ -154,6 +170,7 @@ UdpSender::Verdict UdpSender::on_error(std::span<const Outgoing> batches, const 
   }
   if (error == ECONNREFUSED && !is_second_try_) {
     is_second_try_ = true;  // An ICMP error of an earlier datagram; asking took it away.
+    config_.handler->on_refused({error, std::system_category()});
     return Verdict::kSendOn;
   }
   is_second_try_ = false;

@@ -31,6 +31,7 @@ class UdpSender {
 
   /// As UdpSocket::send().
   SendProgress send(std::span<const Outgoing> batches, TimePoint now);
+  bool send_empty(const Address& to, const IpAddress& source);  ///< As UdpSocket::send_empty().
   bool is_offloading() const { return config_.has_offload && !offload_off_until_; }
 
  private:

@@ -36,13 +36,13 @@ Result<Descriptor> make_socket(const Address& local) {
 
 struct UdpSocket::State {
   State(IoContext& loop, Descriptor fd, std::unique_ptr<UdpSyscalls> calls, UdpBuffers& buffers,
-        UdpHandler& owner, bool has_offload)
+        UdpHandler& owner, bool has_offload, bool takes_empty)
       : io(loop),
         descriptor(std::move(fd)),
         syscalls(std::move(calls)),
         handler(owner),
         sender({descriptor.number(), syscalls.get(), &owner, &counters, has_offload}),
-        receiver({descriptor.number(), syscalls.get(), &buffers, &counters}),
+        receiver({descriptor.number(), syscalls.get(), &buffers, &counters, takes_empty}),
         readable(io, descriptor.number(), {[this] { on_readable(); }, {}, {}}) {
     readable.want_read(true);
   }
@@ -51,6 +51,7 @@ struct UdpSocket::State {
     const TimePoint now = monotonic_now();
     for (int i = 0; i < kReceivesPerWakeupMax; ++i) {
       const auto batch = receiver.receive();
+      if (batch.error != 0) handler.on_refused({batch.error, std::system_category()});
       if (!batch.received.empty()) handler.on_datagrams(batch.received, now);
       if (!batch.may_have_more) return;
     }
@@ -96,9 +97,14 @@ Result<std::unique_ptr<UdpSocket>> UdpSocket::open(IoContext& io, const Address&
   SocketAddress address;
   const socklen_t size = to_socket_address(local, address);
   if (::bind(socket->number(), &address.base, size) != 0) return last_error();
+  if (options.peer) {
+    const socklen_t peer_size = to_socket_address(*options.peer, address);
+    if (::connect(socket->number(), &address.base, peer_size) != 0) return last_error();
+  }
   auto syscalls = options.syscalls ? std::move(options.syscalls) : make_udp_syscalls();
-  return std::unique_ptr<UdpSocket>(new UdpSocket(std::make_unique<State>(
-      io, std::move(*socket), std::move(syscalls), buffers, handler, has_offload)));
+  return std::unique_ptr<UdpSocket>(
+      new UdpSocket(std::make_unique<State>(io, std::move(*socket), std::move(syscalls), buffers,
+                                            handler, has_offload, options.takes_empty)));
 }
 
 UdpSocket::UdpSocket(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -110,6 +116,10 @@ SendProgress UdpSocket::send(std::span<const Outgoing> batches, TimePoint now) {
   if (progress.batches == batches.size() || state_->wait_writable()) return progress;
   ++state_->counters.no_buffers;  // Nobody would ever say that there is room: dropped, all of it.
   return {batches.size(), 0};
+}
+
+bool UdpSocket::send_empty(const Address& to, const IpAddress& source) {
+  return state_->sender.send_empty(to, source);
 }
 
 Address UdpSocket::local_address() const { return local_address_of(state_->descriptor.number()); }

@@ -52,7 +52,7 @@ struct Received {
 
 /// Datagrams to one address, laid out likewise, of any total size.
 struct Outgoing {
-  Address to;
+  Address to;        ///< Port 0: to the one peer of a socket that has one.
   IpAddress source;  ///< Ours to send from; unspecified: the kernel chooses.
   ByteView datagrams;
   std::size_t segment_bytes = 0;
@@ -79,6 +79,9 @@ class UdpHandler {
   virtual void on_unreachable(const Address& to, std::error_code error) = 0;
   /// Likewise: datagrams of that size do not fit the first link of the path.
   virtual void on_too_big(const Address& to, std::size_t datagram_bytes) = 0;
+  /// Of a socket with one peer, maybe from inside send(): ICMP says that an earlier datagram did
+  /// not arrive, since nobody listens or nothing leads there.
+  virtual void on_refused(std::error_code) {}
 };
 
 struct UdpCounters {
@@ -110,6 +113,9 @@ class UdpSocket {
   /// Sends at once what the kernel takes. Where that is not all, the handler hears on_writable(),
   /// and offers the rest again: nothing is kept here.
   SendProgress send(std::span<const Outgoing> batches, TimePoint now);
+
+  /// A datagram without a byte, which no Outgoing can be. False: the kernel did not take it.
+  bool send_empty(const Address& to, const IpAddress& source);
 
   Address local_address() const;  ///< With the real port.
   const UdpCounters& counters() const;

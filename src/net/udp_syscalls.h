@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "base/address.h"
@@ -38,13 +39,19 @@ struct UdpOptions {
   /// the loop is busy elsewhere. An ordinary user gets no more than net.core.rmem_max.
   int buffer_bytes = 8 << 20;
   bool wants_offload = true;  ///< UDP_SEGMENT and UDP_GRO, where the kernel has them.
+  /// Where the system fragments what is larger than a link carries, as other programs have it; else
+  /// nothing is ever fragmented.
+  bool may_fragment = false;
+  /// The one address to talk to; told from then on: on_refused(). Outgoing::to has port 0 then.
+  std::optional<Address> peer;
+  bool takes_empty = false;  ///< Datagrams without a byte are handed over too.
   /// Tests' own system calls; nullptr: the system's.
   std::unique_ptr<UdpSyscalls> syscalls;
 };
 
 /// Sets what can be set on a new UDP socket: only IPv6 on an IPv6 socket, large buffers, never
-/// fragment, tell each datagram's local address, coalesce on receipt. Nothing here may fail the
-/// socket. True if the kernel can segment on sending.
+/// fragment unless options say so, tell each datagram's local address, coalesce on receipt. Nothing
+/// here may fail the socket. True if the kernel can segment on sending.
 bool configure_udp_socket(int socket, bool is_v4, const UdpOptions& options);
 
 /// What the kernel tells beside received datagrams.
