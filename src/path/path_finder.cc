@@ -265,6 +265,7 @@ void PathFinder::on_stun(const Path& from, const nat::StunMessage& message, Byte
 }
 void PathFinder::on_authentic(const Path& from, TimePoint now) { impl_->on_authentic(from, now); }
 void PathFinder::on_sent(TimePoint now) { impl_->on_sent(now); }
+void PathFinder::on_sent_one_way(TimePoint now) { impl_->ask_if_silent(now); }
 void PathFinder::set_mapping_lifetime(std::optional<Duration> lifetime) {
   impl_->set_mapping_lifetime(lifetime);
 }

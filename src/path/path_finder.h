@@ -120,6 +120,9 @@ class PathFinder {
   void on_authentic(const Path& from, TimePoint now);
   /// Data that wants an answer was sent over the selected path: silence now counts.
   void on_sent(TimePoint now);
+  /// Data that wants no answer was sent over it: silence is asked about twice a second, and counts
+  /// from there.
+  void on_sent_one_way(TimePoint now);
   /// For how long the own NAT keeps a silent mapping, as measured: standby paths are kept warm just
   /// under that. nullopt: not known.
   void set_mapping_lifetime(std::optional<Duration> lifetime);

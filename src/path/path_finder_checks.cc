@@ -111,6 +111,10 @@ void PathFinder::Impl::on_authentic(const Path& from, TimePoint now) {
   pair->on_authentic(now);
   if (pair == selected_) return trust();
   if (!pair->is_valid() && !pair->is_bursting()) trigger(*pair, now);
+  ask_if_silent(now);
+}
+
+void PathFinder::Impl::ask_if_silent(TimePoint now) {
   if (selected_ == nullptr || !selected_->is_settled()) return;
   if (now - selected_->heard_at() > kSilenceHint) selected_->check_by(now);
 }

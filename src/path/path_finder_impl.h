@@ -37,6 +37,7 @@ class PathFinder::Impl {
   void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
   void on_authentic(const Path& from, TimePoint now);
   void on_sent(TimePoint now);
+  void ask_if_silent(TimePoint now);
   void on_network_changed(TimePoint now);
   void set_mapping_lifetime(std::optional<Duration> lifetime) { mapping_lifetime_ = lifetime; }
   void on_timeout(TimePoint now);

@@ -270,7 +270,21 @@ TEST(SealedSession, OneWayFlowsDoNotMakeAPathSuspect) {
   expect_each_once(talk.server_ear, 6'000);
   EXPECT_TRUE(talk.node.path_changes.empty());
   EXPECT_EQ(talk.node.session->paths()->counters().switches, 0U);
-  EXPECT_LT(checks() - before, 200U);
+  EXPECT_LT(checks() - before, 300U);
+}
+
+TEST(SealedSession, OneWayFlowsNoticeADeadPath) {
+  Talk talk(17);
+  talk.flow(talk.node, 2'000, 10ms);
+  talk.world.run_for(5s);
+  const auto path = talk.node.session->path();
+
+  talk.node.cut_udp(true);
+
+  const path::PathFinder& finder = *talk.node.session->paths();
+  EXPECT_TRUE(talk.world.run_until(
+      [&] { return finder.selected() == nullptr || *finder.selected() != *path; },
+      talk.world.now() + 3'100ms));
 }
 
 /// What an observer of the line has: datagrams of the session as they were sent.

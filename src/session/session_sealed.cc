@@ -45,6 +45,7 @@ std::optional<Transmit> SessionImpl::poll_sealed(MutableByteView buffer, TimePoi
   }
   const quic::Burst burst = sealed_.poll_burst(buffer, sealed_bytes_max(), now);
   if (burst.bytes == 0) return std::nullopt;
+  finder_->on_sent_one_way(now);
   if (const Path* old = finder_->duplicate_to(now)) {
     add_copy(*old, buffer.first(burst.bytes), burst.segment_bytes);
   }
