@@ -33,6 +33,10 @@ class NoPlatform final : public Platform {
   Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool, OnDatagram) override {
     return std::make_error_code(std::errc::operation_not_supported);
   }
+  Result<std::unique_ptr<ConnectionPort>> open_connections(bool,
+                                                           path::ConnectionHandler&) override {
+    return std::make_error_code(std::errc::operation_not_supported);
+  }
   std::vector<IpAddress> local_addresses() const override { return {}; }
   std::vector<net::Gateway> gateways() const override { return {}; }
   Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(const net::Gateway&,

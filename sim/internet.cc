@@ -23,6 +23,7 @@ constexpr std::uint64_t kDelegatedStep = 0x100;  // A /56.
 RouterOptions router_options(NatKind kind, bool has_v6, const HomeOptions& home) {
   RouterOptions options{.v4 = nat_options(kind)};
   options.tcp_v4 = home.tcp;
+  options.udp_policer = home.udp_policer;
   if (home.has_pcp) options.pcp.emplace();
   if (kind == NatKind::kSymmetricPreserving) options.tcp_timeouts = kNetfilterTcpTimeouts;
   if (has_v6) options.v6 = ipv6_firewall_options();

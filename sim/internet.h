@@ -63,7 +63,8 @@ struct HomeOptions {
   /// How the home's router treats TCP over IPv4 where that differs from UDP. Such as, with
   /// kUdpBlocked, nat_options(NatKind::kSymmetricRandom).
   std::optional<NatOptions> tcp = {};
-  bool has_pcp = false;  ///< The home's router maps ports on request.
+  std::optional<PolicerOptions> udp_policer = {};  ///< Of the home's router.
+  bool has_pcp = false;                            ///< The home's router maps ports on request.
 };
 
 /// A home with one host or more behind the kind of NAT that it is given.

@@ -33,6 +33,10 @@ Router::Router(World& world, Network& inside, Network& outside, const RouterOpti
       inside_(inside.attach(*this)),
       outside_(outside.attach(*this, uplink)),
       udp_(options.udp) {
+  if (options.udp_policer) {
+    police_out_.emplace(*options.udp_policer);
+    police_in_.emplace(*options.udp_policer);
+  }
   inside.set_gateway(inside_);
   Random random = world.random().fork();
   const TcpTimeouts& timeouts = options.tcp_timeouts;
@@ -142,12 +146,21 @@ void Router::on_packet(Packet packet, Interface& in) {
     return;
   }
   if (packet.error) return on_icmp(std::move(packet), &in == &inside_);
+  if (is_policed(packet, &in == &inside_)) {
+    ++world_.counters().drops(DropReason::kBlocked);
+    return;
+  }
   if (packet.is_udp() && udp_ != UdpPolicy::kPass) {
     ++world_.counters().drops(DropReason::kBlocked);
     if (udp_ == UdpPolicy::kReject) report({ErrorKind::kProhibited, packet.from, packet.to}, in);
     return;
   }
   pass(std::move(packet), in);
+}
+
+bool Router::is_policed(const Packet& packet, bool is_from_inside) {
+  auto& police = is_from_inside ? police_out_ : police_in_;
+  return packet.is_udp() && police && !police->lets_pass(packet.ip_bytes(), world_.now());
 }
 
 void Router::on_network_gone(Interface&) {

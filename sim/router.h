@@ -9,6 +9,7 @@
 #include "sim/nat_table.h"
 #include "sim/network.h"
 #include "sim/pcp_service.h"
+#include "sim/policer.h"
 #include "sim/tcp_nat.h"
 
 namespace openp2p::sim {
@@ -19,7 +20,8 @@ struct RouterOptions {
   std::optional<NatOptions> v4 = {};  ///< A NAT, or a firewall; nullopt routes IPv4 as it is.
   std::optional<NatOptions> v6 = {};  ///< As v4; usually a firewall.
   UdpPolicy udp = UdpPolicy::kPass;
-  std::optional<NatOptions> tcp_v4 = {};  ///< Where `v4` is given: as that unless set.
+  std::optional<PolicerOptions> udp_policer = {};  ///< Holds UDP back, each way by itself.
+  std::optional<NatOptions> tcp_v4 = {};           ///< Where `v4` is given: as that unless set.
   TcpTimeouts tcp_timeouts = {};
   std::optional<PcpServiceOptions> pcp = {};  ///< Its LAN may map ports (RFC 6887).
 };
@@ -73,6 +75,7 @@ class Router final : public Box {
   void on_icmp(Packet packet, bool is_from_inside);
   void refuse(const Packet& packet, const NatVerdict& verdict, Interface& in);
   void report(const IcmpError& error, Interface& in);
+  bool is_policed(const Packet& packet, bool is_from_inside);
 
   World& world_;
   Interface& inside_;
@@ -82,6 +85,8 @@ class Router final : public Box {
   std::optional<PcpService> pcp_v4_;
   std::optional<PcpService> pcp_v6_;
   const UdpPolicy udp_;
+  std::optional<Policer> police_out_;
+  std::optional<Policer> police_in_;
 };
 
 }  // namespace openp2p::sim

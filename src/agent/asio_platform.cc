@@ -8,6 +8,7 @@
 #include "net/clock.h"
 #include "net/gateway_call.h"
 #include "net/interfaces.h"
+#include "net/stream_table.h"
 #include "net/tcp_listener.h"
 
 namespace openp2p::agent {
@@ -71,6 +72,48 @@ class RealDatagramSocket final : public Platform::DatagramSocket, public net::Ud
   std::unique_ptr<net::UdpSocket> socket_;
 };
 
+class RealConnectionPort final : public Platform::ConnectionPort, private net::StreamTableHandler {
+ public:
+  /// What a survey needs, and strangers that come meanwhile.
+  static constexpr std::size_t kConnectionsMax = 8;
+
+  RealConnectionPort(net::IoContext& io, net::UdpBuffers& buffers, path::ConnectionHandler& handler)
+      : handler_(handler), table_({io, buffers, *this, kConnectionsMax}) {}
+  Status open(const IpAddress& local) {
+    const auto listening = table_.listen({local, 0}, /*shares_port=*/true);
+    if (!listening) return listening.error();
+    number_ = listening->port;
+    return {};
+  }
+
+  std::uint16_t number() const override { return number_; }
+  std::optional<SocketId> connect(const Address& to, Duration timeout) override {
+    return table_.connect(to, number_, timeout);
+  }
+  void send(SocketId over, ByteView datagram) override {
+    table_.send(over, {datagram, datagram.size()}, net::monotonic_now());
+  }
+
+ private:
+  SocketId new_socket_id() override { return SocketId(next_id_++); }
+  void on_connected(SocketId socket, const Address& local, const Address& remote, bool is_incoming,
+                    TimePoint now) override {
+    handler_.on_connected(socket, local, remote, is_incoming, now);
+  }
+  void on_disconnected(SocketId socket, std::error_code why, TimePoint now) override {
+    handler_.on_disconnected(socket, why, now);
+  }
+  void on_datagrams(SocketId socket, const Address& from, const DatagramTrain& train,
+                    TimePoint now) override {
+    handler_.on_datagrams(socket, from, train, now);
+  }
+
+  path::ConnectionHandler& handler_;
+  std::uint32_t next_id_ = 0;
+  std::uint16_t number_ = 0;
+  net::StreamTable table_;
+};
+
 }  // namespace
 
 AsioPlatform::AsioPlatform(net::IoContext& io)
@@ -127,6 +170,14 @@ Result<std::unique_ptr<Platform::DatagramSocket>> AsioPlatform::open_datagrams(
   const Status opened = socket->open(io_, any, probe_buffers_);
   if (!opened) return opened.error();
   return std::unique_ptr<DatagramSocket>(std::move(socket));
+}
+
+Result<std::unique_ptr<Platform::ConnectionPort>> AsioPlatform::open_connections(
+    bool is_v4, path::ConnectionHandler& handler) {
+  auto port = std::make_unique<RealConnectionPort>(io_, probe_buffers_, handler);
+  const Status opened = port->open(is_v4 ? IpAddress::any_v4() : IpAddress::any_v6());
+  if (!opened) return opened.error();
+  return std::unique_ptr<ConnectionPort>(std::move(port));
 }
 
 std::vector<IpAddress> AsioPlatform::local_addresses() const {

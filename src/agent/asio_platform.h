@@ -25,6 +25,8 @@ class AsioPlatform final : public Platform {
       std::function<void(std::vector<Address>, TimePoint)> done) override;
   Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
                                                          OnDatagram on_datagram) override;
+  Result<std::unique_ptr<ConnectionPort>> open_connections(
+      bool is_v4, path::ConnectionHandler& handler) override;
   std::vector<IpAddress> local_addresses() const override;
   std::vector<net::Gateway> gateways() const override;
   Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(const net::Gateway& gateway,

@@ -169,6 +169,7 @@ json::object to_json(const NetcheckReport& report) {
           {"preserves_port", bool_or_null(report.preserves_port)},
           {"findings", std::move(findings)},
           {"port_mappings", texts(report.port_mappings)},
+          {"throttling", json_safe(report.throttling)},
           {"lifetime_alive_us", us_or_null(report.lifetime_alive)},
           {"lifetime_dead_us", us_or_null(report.lifetime_dead)},
           {"server_rtt_us", us_or_null(report.server_rtt)},

@@ -239,13 +239,10 @@ void NatWatch::finish_refresh() {
 
 std::vector<std::string> NatWatch::evidence() const {
   std::vector<std::string> lines = udp_evidence_;
-  const std::vector<std::string> tcp = tcp_evidence();
+  if (!tcp_) return lines;
+  const std::vector<std::string> tcp = tcp_->evidence();
   lines.insert(lines.end(), tcp.begin(), tcp.end());
   return lines;
-}
-
-std::vector<std::string> NatWatch::tcp_evidence() const {
-  return tcp_ ? tcp_->evidence() : std::vector<std::string>();
 }
 
 }  // namespace openp2p::agent

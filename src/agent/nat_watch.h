@@ -73,8 +73,7 @@ class NatWatch {
   /// Keep-alives go just under it. nullopt: not known, or the network changed since.
   std::optional<Duration> mapping_lifetime() const { return mapping_lifetime_; }
   void set_mapping_lifetime(Duration lifetime) { mapping_lifetime_ = lifetime; }
-  std::vector<std::string> evidence() const;      ///< Of the last measurements, a line each.
-  std::vector<std::string> tcp_evidence() const;  ///< Of those, TCP's.
+  std::vector<std::string> evidence() const;  ///< Of the last measurements, a line each.
 
  private:
   /// Interfaces come up in several steps, which are one change.

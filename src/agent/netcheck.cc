@@ -44,7 +44,12 @@ NetcheckFinding finding_of(const nat::SurveyReport& survey, bool is_v4) {
 void add_behaviour(const nat::BehaviourReport& behaviour, NetcheckFinding& finding) {
   if (behaviour.is_udp_blocked()) return;
   finding.filtering = dependence_or_empty(behaviour.filtering);
-  if (finding.mapping.empty()) finding.mapping = dependence_or_empty(behaviour.mapping);
+  // The survey may have met one port of each address only, and then cannot tell these two apart.
+  const bool is_exacter = behaviour.mapping == nat::Dependence::kAddressAndPortDependent &&
+                          finding.mapping == dependence_text(nat::Dependence::kAddressDependent);
+  if (finding.mapping.empty() || is_exacter) {
+    finding.mapping = dependence_or_empty(behaviour.mapping);
+  }
   finding.nat = nat::classic_name(behaviour);
   finding.hairpin = behaviour.hairpins;
   finding.is_spoilt_by_unsolicited = behaviour.is_spoilt_by_unsolicited;
@@ -88,14 +93,50 @@ void Netcheck::begin_family(bool is_v4, const std::vector<Address>& servers) {
   }
   if (config.servers.empty()) return;
   if (is_v4) v4_server_ = config.servers.front();
-  auto survey = std::make_unique<UdpSurvey>(context_, config, [this] { advance(); });
-  if (survey->start()) families_.push_back({is_v4, std::move(survey)});
+  Family family;
+  family.is_v4 = is_v4;
+  family.server = config.servers.front();
+  family.survey = std::make_unique<UdpSurvey>(context_, config, [this] { advance(); });
+  family.tcp = std::make_unique<TcpSurvey>(context_, config.servers, [this] { advance(); });
+  if (!family.survey->start()) family.survey.reset();
+  if (!family.tcp->start()) family.tcp.reset();
+  if (family.survey || family.tcp) families_.push_back(std::move(family));
 }
 
 void Netcheck::advance() {
-  const auto is_done = [](const Family& family) { return family.survey->is_done(); };
-  if (is_done_ || lifetime_ || !std::ranges::all_of(families_, is_done)) return;
-  for (const Family& family : families_) report_family(family);
+  if (is_done_ || throttle_ || lifetime_ || !std::ranges::all_of(families_, &Family::is_done))
+    return;
+  for (const Family& family : families_) {
+    if (family.survey) report_udp(family);
+  }
+  for (const Family& family : families_) {
+    if (family.tcp) report_tcp(family);
+  }
+  if (!begin_throttle_check()) finish_or_go_on();
+}
+
+/// After all else, since a train would disturb it.
+bool Netcheck::begin_throttle_check() {
+  for (const Family& family : families_) {
+    const bool does_udp = family.survey && !family.survey->survey()->is_silent();
+    const bool does_tcp = family.tcp && family.tcp->report().reflexive;
+    if (!does_udp || !does_tcp) continue;
+    throttle_ =
+        std::make_unique<ThrottleCheck>(context_, family.server, [this] { end_throttle_check(); });
+    return throttle_->start();
+  }
+  return false;
+}
+
+void Netcheck::end_throttle_check() {
+  if (const auto found = throttle_->report()) {
+    for (const std::string& line : found->evidence) report_.evidence.push_back("UDP: " + line);
+    report_.throttling = nat::throttling_text(found->throttling);
+  }
+  finish_or_go_on();
+}
+
+void Netcheck::finish_or_go_on() {
   if (options_.measures_lifetime && v4_server_ && report_.udp_v4) {
     return begin_lifetime(*v4_server_);
   }
@@ -148,7 +189,11 @@ void Netcheck::pump_lifetime() {
 
 void Netcheck::on_timeout() {
   if (is_done_) return;
-  for (Family& family : families_) family.survey->on_timeout();
+  for (Family& family : families_) {
+    if (family.survey) family.survey->on_timeout();
+    if (family.tcp) family.tcp->on_timeout();
+  }
+  if (throttle_) throttle_->on_timeout();
   if (!lifetime_ || is_done_) return;
   lifetime_->on_timeout(context_.now);
   pump_lifetime();
@@ -157,11 +202,15 @@ void Netcheck::on_timeout() {
 std::optional<TimePoint> Netcheck::next_timeout() const {
   std::optional<TimePoint> next;
   if (is_done_) return next;
-  for (const Family& family : families_) next = earlier(next, family.survey->next_timeout());
+  for (const Family& family : families_) {
+    if (family.survey) next = earlier(next, family.survey->next_timeout());
+    if (family.tcp) next = earlier(next, family.tcp->next_timeout());
+  }
+  if (throttle_) next = earlier(next, throttle_->next_timeout());
   return lifetime_ ? earlier(next, lifetime_->next_timeout()) : next;
 }
 
-void Netcheck::report_family(const Family& family) {
+void Netcheck::report_udp(const Family& family) {
   const nat::SurveyReport& survey = *family.survey->survey();
   const nat::BehaviourReport* const behaviour = family.survey->behaviour();
   NetcheckFinding finding = finding_of(survey, family.is_v4);
@@ -187,28 +236,38 @@ void Netcheck::report_family(const Family& family) {
   report_.findings.push_back(std::move(finding));
 }
 
+void Netcheck::report_tcp(const Family& family) {
+  const nat::StreamReport& survey = family.tcp->report();
+  NetcheckFinding finding;
+  finding.transport = "tcp";
+  finding.family = family.is_v4 ? "ipv4" : "ipv6";
+  finding.works = survey.reflexive.has_value();
+  finding.reflexive = survey.reflexive;
+  finding.rtt = survey.rtt;
+  if (finding.works) {
+    const nat::NatProfile& profile = survey.profile;
+    finding.mapping = dependence_or_empty(profile.mapping);
+    finding.filtering = dependence_or_empty(profile.filtering);
+    finding.addresses = {profile.external.text()};
+    put_ports(profile, finding);
+    nat::BehaviourReport words;
+    words.reflexive = survey.reflexive;
+    words.is_translated = profile.is_translated;
+    words.mapping = profile.mapping;
+    words.filtering = profile.filtering;
+    finding.nat = nat::classic_name(words);
+  }
+  const std::string label = family.is_v4 ? "TCP over IPv4: " : "TCP over IPv6: ";
+  for (const std::string& line : survey.evidence) report_.evidence.push_back(label + line);
+  for (NetcheckFinding& other : report_.findings) {
+    if (other.family == finding.family) other.is_blocked = !other.works && finding.works;
+  }
+  report_.findings.push_back(std::move(finding));
+}
+
 void Netcheck::finish() {
   is_done_ = true;
   done_(report_);
-}
-
-void add_tcp(const nat::NatProfile& tcp, std::uint16_t port, NetcheckReport& report) {
-  if (port == 0) return;
-  NetcheckFinding finding;
-  finding.transport = "tcp";
-  finding.family = "ipv4";
-  finding.works = tcp.last_port != 0;
-  if (finding.works) {
-    finding.reflexive = Address{tcp.external, tcp.last_port};
-    finding.mapping = dependence_or_empty(tcp.mapping);
-    finding.addresses = {tcp.external.text()};
-    put_ports(tcp, finding);
-    if (!tcp.is_translated) finding.nat = "no NAT";
-  }
-  for (NetcheckFinding& other : report.findings) {
-    if (other.family == "ipv4") other.is_blocked = !other.works && finding.works;
-  }
-  report.findings.push_back(std::move(finding));
 }
 
 }  // namespace openp2p::agent

@@ -9,13 +9,17 @@
 #include "agent/node_context.h"
 #include "agent/node_control.h"
 #include "agent/stun_lookup.h"
+#include "agent/tcp_survey.h"
+#include "agent/throttle_check.h"
 #include "agent/udp_survey.h"
 #include "nat/lifetime_probe.h"
 
 namespace openp2p::agent {
 
 /// `openp2p netcheck`: for each address family a survey of mappings and ports, then behaviour
-/// discovery (RFC 5780), each on fresh sockets; and where asked for, how long a mapping lives.
+/// discovery (RFC 5780), each on fresh sockets, and the same over TCP beside it; and where asked
+/// for, how long a mapping lives. Where both transports work, it then looks whether UDP is held
+/// back.
 class Netcheck {
  public:
   using Done = std::function<void(NetcheckReport)>;
@@ -32,20 +36,28 @@ class Netcheck {
  private:
   struct Family {
     bool is_v4 = true;
-    std::unique_ptr<UdpSurvey> survey;
+    Address server;
+    std::unique_ptr<UdpSurvey> survey;  ///< nullptr: there is no such socket; likewise `tcp`.
+    std::unique_ptr<TcpSurvey> tcp;
+    bool is_done() const { return (!survey || survey->is_done()) && (!tcp || tcp->is_done()); }
   };
   void begin(std::vector<Address> servers);
   void begin_family(bool is_v4, const std::vector<Address>& servers);
+  bool begin_throttle_check();
+  void end_throttle_check();
+  void finish_or_go_on();
   void begin_lifetime(const Address& server);
   void pump_lifetime();
   void advance();
-  void report_family(const Family& family);
+  void report_udp(const Family& family);
+  void report_tcp(const Family& family);
   void finish();
 
   NodeContext& context_;
   const NetcheckOptions options_;
   StunLookup lookup_;
   std::vector<Family> families_;
+  std::unique_ptr<ThrottleCheck> throttle_;
   std::vector<std::unique_ptr<Platform::DatagramSocket>> lifetime_sockets_;
   std::optional<nat::LifetimeProbe> lifetime_;
   std::optional<Address> v4_server_;
@@ -53,8 +65,5 @@ class Netcheck {
   Done done_;
   bool is_done_ = false;
 };
-
-/// Adds what is known of the node's TCP port.
-void add_tcp(const nat::NatProfile& tcp, std::uint16_t port, NetcheckReport& report);
 
 }  // namespace openp2p::agent

@@ -139,6 +139,8 @@ struct NetcheckReport {
   std::optional<bool> preserves_port;
   std::vector<NetcheckFinding> findings;   ///< Transport by transport; the above is of the first.
   std::vector<std::string> port_mappings;  ///< What routers were asked for, a line each.
+  /// Of UDP: "none", "throttled", "slow line", "unknown"; empty: not measured.
+  std::string throttling;
   std::optional<Duration> lifetime_alive;  ///< A silent UDP mapping lives at least so long ..
   std::optional<Duration> lifetime_dead;   ///< .. and less than this. Only where asked for.
   std::optional<Duration> server_rtt;

@@ -227,9 +227,6 @@ void Node::netcheck(const NetcheckOptions& options,
     return done(busy);
   }
   const auto complete = [this, done = std::move(done)](NetcheckReport report) {
-    add_tcp(nat_watch_.profile().tcp, tcp_port_, report);
-    const std::vector<std::string> lines = nat_watch_.tcp_evidence();
-    report.evidence.insert(report.evidence.end(), lines.begin(), lines.end());
     report.port_mappings = port_mapper_.evidence();
     if (report.lifetime_alive) {
       nat_watch_.set_mapping_lifetime(*report.lifetime_alive);

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "base/time.h"
 #include "forward/local_stream.h"
 #include "net/gateway_request.h"
+#include "path/connection_handler.h"
 
 /// What the node core asks of the machine it runs on. The programs give Asio drivers, simulations
 /// their own. Callbacks come on the owner's thread, never from inside the call that asks for them.
@@ -36,6 +38,16 @@ class Platform {
     virtual void send(const Address& to,
                       ByteView datagram) = 0;  ///< What cannot be sent is dropped.
   };
+  /// A TCP port that was not used before: listened on, and connected from. Its connections carry
+  /// datagrams (RFC 4571), and end with it.
+  class ConnectionPort {
+   public:
+    virtual ~ConnectionPort() = default;
+    virtual std::uint16_t number() const = 0;
+    /// nullopt: the system gives no more.
+    virtual std::optional<SocketId> connect(const Address& to, Duration timeout) = 0;
+    virtual void send(SocketId over, ByteView datagram) = 0;  ///< Unknown: dropped.
+  };
   using OnDatagram = std::function<void(const Address& from, ByteView datagram, TimePoint now)>;
   using Stream = std::unique_ptr<forward::LocalStream>;
 
@@ -55,6 +67,9 @@ class Platform {
   /// For questions whose answer depends on what a socket sent before, such as how a NAT filters.
   virtual Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
                                                                  OnDatagram on_datagram) = 0;
+  /// The same over TCP. `handler` outlives the port, and may not destroy it from inside.
+  virtual Result<std::unique_ptr<ConnectionPort>> open_connections(
+      bool is_v4, path::ConnectionHandler& handler) = 0;
   /// This machine's own usable addresses (no loopback).
   virtual std::vector<IpAddress> local_addresses() const = 0;
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <utility>
 
-#include "nat/port_pattern.h"
+#include "nat/stream_survey.h"
 #include "nat/stun_transaction.h"
 
 namespace openp2p::agent {
@@ -24,11 +24,6 @@ std::vector<Address> chosen(const std::vector<Address>& servers) {
     if (found != servers.end()) chosen.push_back(*found);
   }
   return chosen;
-}
-
-bool is_believable(const Address& seen, const Address& server) {
-  return seen.port != 0 && seen.ip.is_v4() == server.ip.is_v4() && !seen.ip.is_unspecified() &&
-         !seen.ip.is_multicast() && (!seen.ip.is_loopback() || server.ip.is_loopback());
 }
 
 }  // namespace
@@ -101,7 +96,7 @@ bool TcpWatch::on_stun(SocketId socket, const Address& from, ByteView datagram) 
     return true;
   }
   const auto seen = answer->xor_mapped_address;
-  if (!seen || !is_believable(*seen, connection->remote)) {
+  if (!seen || !nat::is_believable(*seen, connection->remote)) {
     fail(*connection);
   } else {
     if (connection->mapped) retry_ = Duration::zero();  // It has lived for a while.
@@ -234,38 +229,11 @@ void TcpWatch::reopen() {
 // --- Conclusions ---
 
 void TcpWatch::conclude() {
-  profile_ = nat::NatProfile();
-  std::vector<nat::MappingSample> samples;
-  std::optional<Address> main, other_port, other_ip;
+  std::vector<nat::StreamSighting> sightings;
   for (const Connection& connection : measured_) {
-    if (!connection.mapped) continue;
-    const Address& first = servers_.front();
-    auto& place = connection.remote == first         ? main
-                  : connection.remote.ip == first.ip ? other_port
-                                                     : other_ip;
-    place = connection.mapped;
-    const auto is_same = [&](const auto& s) { return s.external == *connection.mapped; };
-    if (std::ranges::none_of(samples, is_same)) samples.push_back({port_, *connection.mapped});
+    if (connection.mapped) sightings.push_back({connection.remote, *connection.mapped});
   }
-  if (samples.empty()) return;
-  const Address& seen = samples.front().external;
-  const std::vector<IpAddress> own = context_.platform.local_addresses();
-  profile_.external = seen.ip;
-  profile_.is_translated = seen.port != port_ || std::ranges::find(own, seen.ip) == own.end();
-  using enum nat::Dependence;
-  if (!profile_.is_translated || (main && other_ip == main)) {
-    profile_.mapping = kEndpointIndependent;
-  } else if (samples.size() > 1) {
-    const bool is_by_address = main && other_port == main;
-    profile_.mapping = is_by_address ? kAddressDependent : kAddressAndPortDependent;
-  } else if (main && other_port) {
-    profile_.mapping = kIndependentOrAddressDependent;
-  }
-  const nat::PortPattern pattern = nat::infer_pattern(samples);
-  profile_.allocation = pattern.allocation;
-  profile_.last_port = pattern.last_port;
-  profile_.step = pattern.step;
-  profile_.block = pattern.block;
+  profile_ = nat::profile_of(sightings, port_, context_.platform.local_addresses());
 }
 
 std::vector<std::string> TcpWatch::evidence() const {

@@ -95,6 +95,8 @@ std::string netcheck_text(const json::object& report) {
   if (findings.empty()) add_summary(report, table);
   table.add({"keeps ports", yes_no(report, "preserves_port")});
   table.add({"hairpinning", yes_no(report, "hairpin")});
+  const std::string throttling = text_of(report, "throttling");
+  if (throttling == "throttled") table.add({"UDP", "held back: TCP carries more on this line"});
   const std::string lifetime = lifetime_text(report);
   if (!lifetime.empty()) table.add({"mappings live", lifetime});
   for (const std::string& line : texts_of(report, "port_mappings")) {

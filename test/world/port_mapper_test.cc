@@ -37,6 +37,10 @@ class GatewayScript final : public agent::Platform {
   Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4, OnDatagram take) override {
     return platform_.open_datagrams(is_v4, std::move(take));
   }
+  Result<std::unique_ptr<ConnectionPort>> open_connections(
+      bool is_v4, path::ConnectionHandler& handler) override {
+    return platform_.open_connections(is_v4, handler);
+  }
   std::vector<IpAddress> local_addresses() const override { return platform_.local_addresses(); }
   std::vector<net::Gateway> gateways() const override {
     return has_gateways ? platform_.gateways() : std::vector<net::Gateway>();

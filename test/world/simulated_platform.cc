@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "nat/pcp_message.h"
+#include "sim/framed_sockets.h"
 
 namespace openp2p::test {
 
@@ -181,6 +182,32 @@ Result<std::unique_ptr<agent::Platform::DatagramSocket>> SimulatedPlatform::open
   sim::UdpSocket& socket = host_.open_udp(0, is_v4 ? sim::Family::kV4 : sim::Family::kV6);
   return std::unique_ptr<DatagramSocket>(
       std::make_unique<SimulatedDatagramSocket>(socket, std::move(on_datagram)));
+}
+
+namespace {
+
+class SimulatedConnectionPort final : public agent::Platform::ConnectionPort {
+ public:
+  SimulatedConnectionPort(sim::Host& host, path::ConnectionHandler& handler)
+      : streams_(host, handler), number_(streams_.listen(0)) {}
+  std::uint16_t number() const override { return number_; }
+  std::optional<SocketId> connect(const Address& to, Duration timeout) override {
+    return streams_.connect(to, number_, timeout);
+  }
+  void send(SocketId over, ByteView datagram) override {
+    streams_.send(over, {datagram, datagram.size()});
+  }
+
+ private:
+  sim::FramedSockets streams_;
+  const std::uint16_t number_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<agent::Platform::ConnectionPort>> SimulatedPlatform::open_connections(
+    bool, path::ConnectionHandler& handler) {
+  return std::unique_ptr<ConnectionPort>(std::make_unique<SimulatedConnectionPort>(host_, handler));
 }
 
 std::vector<net::Gateway> SimulatedPlatform::gateways() const {

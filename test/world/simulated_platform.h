@@ -69,6 +69,8 @@ class SimulatedPlatform final : public agent::Platform {
       std::function<void(std::vector<Address>, TimePoint)> done) override;
   Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool is_v4,
                                                          OnDatagram on_datagram) override;
+  Result<std::unique_ptr<ConnectionPort>> open_connections(
+      bool is_v4, path::ConnectionHandler& handler) override;
   std::vector<IpAddress> local_addresses() const override { return host_.addresses(); }
   std::vector<net::Gateway> gateways() const override;
   Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(const net::Gateway& gateway,
