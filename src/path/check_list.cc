@@ -45,8 +45,11 @@ void CheckList::add_local(const Candidate& candidate, TimePoint now) {
 void CheckList::remove_socket(SocketId socket, TimePoint now) {
   std::erase_if(locals_, [&](const Candidate& c) { return c.socket == socket; });
   std::erase_if(pairs_, [&](const auto& pair) { return pair->path().socket == socket; });
-  std::erase_if(remotes_, [&](const auto& remote) {  // A connection's place is free again.
-    return remote->candidate.transport == Transport::kTcp && !has_pairs(*remote);
+  std::erase_if(remotes_, [&](const auto& remote) {  // Whose socket was their only way.
+    const Candidate& candidate = remote->candidate;
+    const bool is_bound =
+        candidate.transport == Transport::kTcp || candidate.type == CandidateType::kRelayed;
+    return is_bound && !has_pairs(*remote);
   });
   // An address that was ours, and so not paired, may be the peer's now.
   for (const auto& remote : remotes_) pair_with_sockets(*remote, now);

@@ -72,7 +72,17 @@ void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
 
 void PathFinder::Impl::add_relayed(const Path& path, TimePoint now) {
   CHECK(is_relayed(path.socket));
-  if (list_.add_relayed(path, now) != nullptr) is_failed_ = false;
+  CheckPair* pair = list_.add_relayed(path, now);
+  if (pair == nullptr || pair->is_valid()) return;
+  // The relay has admitted the peer as well, so data need not wait for a check of a path that is
+  // there. A relay that lies about it is found out like any silent path.
+  pair->set_proven(now);
+  pair->check_by(now);
+  if (selected_ == nullptr) select(pair, now);
+}
+
+bool PathFinder::Impl::has_direct() const {
+  return selected_ != nullptr && selected_->remote().candidate.type != CandidateType::kRelayed;
 }
 
 void PathFinder::Impl::add_proven(const Path& path, TimePoint now) {
@@ -168,7 +178,7 @@ void PathFinder::Impl::on_timeout(TimePoint now) {
   share_consent_wakeup(now);
   tend_streams(now);
   tidy_fan(now);
-  if (selected_ != nullptr || is_failed_ || now < give_up_at_) return;
+  if (has_direct() || is_failed_ || now < give_up_at_) return;
   is_failed_ = true;
   note({.at = now, .event = TimelineEvent::kFailed, .reason = reason()});
 }
@@ -190,7 +200,7 @@ std::optional<TimePoint> PathFinder::Impl::next_timeout() const {
   if (selected_ != nullptr) due = std::min(due, selected_->mtu.next_probe_at().value_or(due));
   if (due != CheckPair::kNever) next = earlier(next, std::max(due, pace_.next_token_at()));
   if (!list_.pairs().empty()) next = earlier(next, sweep_at_);
-  if (selected_ == nullptr && !is_failed_) next = earlier(next, give_up_at_);
+  if (!has_direct() && !is_failed_) next = earlier(next, give_up_at_);
   return next;
 }
 
@@ -208,6 +218,9 @@ std::size_t PathFinder::Impl::datagram_bytes() const {
 
 ReasonCode PathFinder::Impl::reason() const {
   const auto pairs = list_.pairs();
+  if (selected_ != nullptr && !has_direct()) {  // Why nothing better than a relay.
+    return is_failed_ ? failure_reason() : ReasonCode::kChecking;
+  }
   if (selected_ != nullptr) {
     if (selected_->mtu.is_too_narrow()) return ReasonCode::kBlackHole;
     const bool may_improve = std::ranges::any_of(pairs, [&](const auto& pair) {

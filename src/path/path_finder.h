@@ -105,8 +105,9 @@ class PathFinder {
   /// A TCP connection of this session is up; `path.socket` is it. It is closed by remove_socket().
   void add_connection(const Path& path, const Address& local, TimePoint now);
   /// A relay carries this session's datagrams: `path.socket` is a path::is_relayed() one, and
-  /// reaches nothing but the peer. It is the last choice, is used while there is no other, and kept
-  /// warm. It ends by remove_socket().
+  /// reaches nothing but the peer. It is usable at once, since the relay has admitted both ends; it
+  /// is the last choice, is used while there is no other, and kept warm. Meanwhile everything that
+  /// finds direct paths goes on as if there were none. It ends by remove_socket().
   void add_relayed(const Path& path, TimePoint now);
   /// True for an authentic check of the peer's that was not seen before: whoever sent it is the
   /// peer, by whatever way it came.
@@ -141,8 +142,8 @@ class PathFinder {
   /// The largest UDP payload that the selected path is known to carry (RFC 8899's PLPMTU): 1,200
   /// until padded checks of larger sizes were answered.
   std::size_t datagram_bytes() const;
-  bool is_failed() const;  ///< All checks failed and patience is over; new candidates revive it.
-  ReasonCode reason() const;
+  bool is_failed() const;     ///< All checks failed and patience is over; new candidates revive it.
+  ReasonCode reason() const;  ///< While a relay carries: why there is no direct path.
   std::vector<PairReport> report() const;
   /// This party's IPv4 address and UDP port as the peer sees them, by its last answer over IPv4: on
   /// whatever path, so it is known although IPv6 is in use.

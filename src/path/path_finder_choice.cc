@@ -46,7 +46,7 @@ constexpr Duration kChallengeGrace = 30ms;
 }  // namespace
 
 void PathFinder::Impl::on_pair_answered(CheckPair& pair, TimePoint now) {
-  is_failed_ = false;
+  if (pair.remote().candidate.type != CandidateType::kRelayed) is_failed_ = false;
   if (selected_ == nullptr) {
     select(&pair, now);
   } else if (&pair == selected_) {
@@ -97,7 +97,14 @@ void PathFinder::Impl::select(CheckPair* pair, TimePoint now) {
     return start_sweeps(now);
   }
   was_connected_ = true;
-  is_failed_ = false;
+  if (has_direct()) is_failed_ = false;
+  const bool has_lost_direct =
+      old != nullptr && !has_direct() && old->remote().candidate.type != CandidateType::kRelayed;
+  if (has_lost_direct) {  // The relay carries; a direct path is looked for as if there were none.
+    is_failed_ = false;
+    give_up_at_ = now + config_.gather_patience;
+    start_sweeps(now);
+  }
   pair->renew_nomination();
   pair->mtu.restart(now);
   pair->set_due(now);  // Tells the peer, and asks whether it still lives.

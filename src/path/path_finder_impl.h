@@ -49,7 +49,7 @@ class PathFinder::Impl {
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;
   std::size_t datagram_bytes() const;
-  bool is_failed() const { return is_failed_; }
+  bool is_failed() const { return is_failed_ && selected_ == nullptr; }
   ReasonCode reason() const;
   std::vector<PairReport> report() const;
   const Counters& counters() const { return counters_; }
@@ -66,6 +66,7 @@ class PathFinder::Impl {
   };
 
   // path_finder.cc
+  bool has_direct() const;  ///< What is selected goes over no relay.
   bool is_controlling() const { return config_.role == IceRole::kControlling; }
   void revive(TimePoint now);
   void restart_all(TimePoint now);
@@ -116,7 +117,7 @@ class PathFinder::Impl {
   void share_consent_wakeup(TimePoint now);
 
   // path_finder_streams.cc
-  bool are_streams_wanted() const { return selected_ == nullptr || suspect_since_.has_value(); }
+  bool are_streams_wanted() const { return !has_direct() || suspect_since_.has_value(); }
   void tend_streams(TimePoint now);
   bool is_unneeded(const CheckPair& stream, TimePoint now) const;
   TimePoint unneeded_at(const CheckPair& stream) const;
@@ -184,7 +185,7 @@ class PathFinder::Impl {
   Duration sweep_gap_{};
   TimePoint give_up_at_;
   TimePoint refilled_at_;
-  bool is_failed_ = false;
+  bool is_failed_ = false;  ///< The search for a direct path came to nothing.
   bool was_connected_ = false;
 };
 

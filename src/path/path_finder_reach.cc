@@ -45,7 +45,7 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
         .address = Address{peer.udp.external},
         .count = round});
   for (const auto& pair : list_.pairs()) pair->is_prepared = false;
-  if (is_new_round && selected_ == nullptr) restart_all(now);
+  if (is_new_round && !has_direct()) restart_all(now);
   is_search_postponed_ = false;
   is_search_over_budget_ = false;
   spray_.start(*plan_, peer.udp.external, go_at_, random_.fork(), now);
@@ -93,10 +93,7 @@ Method PathFinder::Impl::method_of(const CheckPair& pair) const {
 }
 
 /// A path worth searching for: there is none, or one that somebody else pays for.
-bool PathFinder::Impl::is_search_wanted() const {
-  return selected_ == nullptr || selected_->is_stream() ||
-         selected_->remote().candidate.type == CandidateType::kRelayed;
-}
+bool PathFinder::Impl::is_search_wanted() const { return !has_direct() || selected_->is_stream(); }
 
 std::size_t PathFinder::Impl::poll_spray(CheckTarget& to, MutableByteView out, TimePoint now) {
   if (!spray_.is_running() || now < go_at_) return 0;
@@ -124,7 +121,7 @@ void PathFinder::Impl::postpone_search() {
   if (std::exchange(is_search_postponed_, true)) return;
   const bool has_ipv6 = std::ranges::any_of(list_.pairs(), [](const auto& pair) {
     const IpAddress& ip = pair->path().remote.ip;
-    return ip.is_v6() && is_internet(ip);
+    return ip.is_v6() && is_internet(ip) && !is_relayed(pair->path().socket);
   });
   if (!has_ipv6) return;
   spray_.postpone(kIpv6Patience);
@@ -196,13 +193,13 @@ void PathFinder::Impl::note_choice(const CheckPair* old, TimePoint now) {
         .event = old == nullptr ? TimelineEvent::kPathSelected : TimelineEvent::kPathSwitched,
         .method = selected_->method,
         .address = selected_->path().remote});
-  if (config_.history == nullptr || !plan_) return;
+  if (config_.history == nullptr || !plan_ || !has_direct()) return;
   config_.history->note(nat_class(local_profile_.udp), nat_class(peer_profile_.udp),
                         *selected_->method);
 }
 
 bool PathFinder::Impl::is_in_use(SocketId socket) const {
-  if (selected_ != nullptr) {
+  if (has_direct()) {
     return selected_->path().socket == socket || (previous_ && previous_->socket == socket);
   }
   return std::ranges::any_of(list_.pairs(), [&](const auto& pair) {
@@ -223,7 +220,7 @@ void PathFinder::Impl::tidy_fan(TimePoint now) {
     if (has_pair) remove_socket(socket, now);
     spray_.close(socket);
   }
-  if (selected_ == nullptr && !spray_.fan().empty()) tidy_at_ = now + kFanGrace;
+  if (!has_direct() && !spray_.fan().empty()) tidy_at_ = now + kFanGrace;
 }
 
 std::optional<TimePoint> PathFinder::Impl::reach_deadline() const {
@@ -237,7 +234,9 @@ std::optional<TimePoint> PathFinder::Impl::reach_deadline() const {
 
 ReasonCode PathFinder::Impl::failure_reason() const {
   if (is_hopeless()) return plan_->reason;
-  if (list_.pairs().empty()) return ReasonCode::kNoCandidates;
+  const bool has_pairs = std::ranges::any_of(
+      list_.pairs(), [](const auto& pair) { return !is_relayed(pair->path().socket); });
+  if (!has_pairs) return ReasonCode::kNoCandidates;
   if (is_search_over_budget_) return ReasonCode::kBudgetExhausted;
   return spray_.probes_sent() > 0 ? ReasonCode::kSprayMissed : ReasonCode::kNoAnswer;
 }
