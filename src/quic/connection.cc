@@ -46,6 +46,7 @@ Duration Connection::smoothed_rtt() const {
 }
 std::uint64_t Connection::bytes_in_flight() const { return impl_->statistics().bytes_in_flight; }
 void Connection::initiate_key_update(TimePoint now) { impl_->initiate_key_update(now); }
+void Connection::ask() { impl_->ask(); }
 
 std::optional<Connection::IdChange> Connection::poll_id_change() { return impl_->poll_id_change(); }
 

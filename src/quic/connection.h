@@ -157,6 +157,8 @@ class Connection {
   Duration smoothed_rtt() const;
   std::uint64_t bytes_in_flight() const;
   void initiate_key_update(TimePoint now);
+  /// Soon sends something that the peer answers: to learn whether it still knows this connection.
+  void ask();
 
   /// Connection ids by which datagrams reach this connection: changes since the last call, for the
   /// owner's table.

@@ -138,10 +138,21 @@ void ConnectionImpl::attach(ngtcp2_conn* conn) {
   conn_ref_.user_data = this;
   gnutls_session_set_ptr(tls_->handle(), &conn_ref_);
   ngtcp2_conn_set_tls_native_handle(conn, tls_->handle());
-  // Both sides would ping at the same moment, each for both: the accepting one waits a little
-  // longer, and has nothing left to do.
+  set_keep_alive();
+}
+
+/// Both sides would ping at the same moment, each for both: the accepting one waits a little
+/// longer, and has nothing left to do.
+void ConnectionImpl::set_keep_alive() {
   const Duration keep_alive = is_server_ ? config_.keep_alive * 5 / 4 : config_.keep_alive;
-  ngtcp2_conn_set_keep_alive_timeout(conn, to_duration(keep_alive));
+  ngtcp2_conn_set_keep_alive_timeout(conn(), to_duration(keep_alive));
+}
+
+/// The library knows PINGs only of silence: for a moment, the shortest silence is too long.
+void ConnectionImpl::ask() {
+  if (state_ != State::kOpen || !peer_) return;
+  is_asking_ = true;
+  ngtcp2_conn_set_keep_alive_timeout(conn(), 1);
 }
 
 void ConnectionImpl::start_client() {

@@ -80,6 +80,7 @@ class ConnectionImpl {
   std::uint64_t packets_opened() const { return packets_opened_; }
   ngtcp2_conn_stat statistics() const;
   void initiate_key_update(TimePoint now);
+  void ask();
 
   /// From ngtcp2 and GnuTLS, during calls into them.
   bool on_handshake_completed();  ///< False: the peer did not agree to our protocol.
@@ -119,6 +120,7 @@ class ConnectionImpl {
   ngtcp2_tstamp advance(TimePoint now);
   void configure(ngtcp2_settings& settings, ngtcp2_transport_params& params) const;
   void attach(ngtcp2_conn* conn);
+  void set_keep_alive();
   void on_library_error(int error);
   void end(State next, CloseReason reason);
   CloseReason peers_reason() const;
@@ -172,6 +174,7 @@ class ConnectionImpl {
   std::uint64_t packets_sealed_at_update_ = 0;  // When the present key came.
   std::uint64_t key_update_tried_at_ = 0;
   bool is_key_update_wanted_ = false;
+  bool is_asking_ = false;  // A PING is due with the next packet.
 
   SendBudget send_budget_;
   std::unordered_map<StreamId, std::unique_ptr<Stream>> streams_;

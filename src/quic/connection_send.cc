@@ -80,6 +80,10 @@ Burst ConnectionImpl::poll_burst(MutableByteView out, std::size_t datagram_bytes
   update_key_if_due(ts);
   if (is_answer_awaited(ts)) return {};
   const Burst burst = fill_burst(out, datagram_bytes, ts);
+  if (is_asking_ && burst.bytes > 0) {
+    is_asking_ = false;
+    set_keep_alive();
+  }
   if (state_ != State::kOpen && burst.bytes == 0) return poll_close(out, ts);
   return burst;
 }

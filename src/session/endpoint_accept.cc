@@ -31,6 +31,7 @@ bool Endpoint::Impl::is_reset_of(const Path& from, ByteView datagram, TimePoint 
     SessionImpl& session = *it->second;
     if (session.connection() == nullptr || session.is_over()) continue;
     session.on_datagram(from, datagram, now);
+    if (!session.is_over()) session.on_unknown_datagram(now);
     if (!session.is_over()) continue;
     on_work(session);
     return true;

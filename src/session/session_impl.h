@@ -59,6 +59,8 @@ class SessionImpl final : public Session,
   void set_connection(std::unique_ptr<quic::Connection> connection);
 
   void on_datagram(const Path& from, ByteView datagram, TimePoint now);
+  /// What came from the peer's address is addressed to nobody here.
+  void on_unknown_datagram(TimePoint now);
   /// Sealed datagrams of one use, all of segment_bytes but the last.
   void on_sealed(const Path& from, SealedUse use, ByteView datagrams, std::size_t segment_bytes,
                  TimePoint now);
@@ -174,6 +176,8 @@ class SessionImpl final : public Session,
   std::size_t first_flight_segment_ = 0;
 
   SealedTraffic sealed_;
+  std::optional<TimePoint> sealed_sent_at_;
+  TimePoint ask_again_at_;
   bool is_sealed_turn_ = false;  ///< Sealed bursts and the connection's take turns.
   std::deque<Copy> copies_;
   std::uint64_t packets_opened_ = 0;

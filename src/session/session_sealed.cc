@@ -8,6 +8,8 @@ namespace openp2p::session {
 namespace {
 
 constexpr std::string_view kSealedLabel = "EXPORTER-openp2p-sealed";
+/// Anybody can send what is addressed to nobody: he gets one PING a second out of it.
+constexpr Duration kAskGap = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -34,6 +36,15 @@ void SessionImpl::on_sealed(const Path& from, SealedUse use, ByteView datagrams,
   finder_->on_authentic(from, now);
 }
 
+/// Perhaps the peer restarted, and answers sealed datagrams with resets that prove nothing here
+/// (RFC 9000 section 10.3 knows connections alone). It answers QUIC's packets with one that does.
+void SessionImpl::on_unknown_datagram(TimePoint now) {
+  if (!sealed_sent_at_ || now - *sealed_sent_at_ > kAskGap || now < ask_again_at_) return;
+  ask_again_at_ = now + kAskGap;
+  connection_->ask();
+  owner_.on_work(*this);
+}
+
 /// Only over a path with consent (RFC 7675): what is sealed comes without acknowledgements that
 /// would slow it down.
 std::optional<Transmit> SessionImpl::poll_sealed(MutableByteView buffer, TimePoint now) {
@@ -46,6 +57,7 @@ std::optional<Transmit> SessionImpl::poll_sealed(MutableByteView buffer, TimePoi
   const quic::Burst burst = sealed_.poll_burst(buffer, sealed_bytes_max(), now);
   if (burst.bytes == 0) return std::nullopt;
   finder_->on_sent_one_way(now);
+  sealed_sent_at_ = now;
   if (const Path* old = finder_->duplicate_to(now)) {
     add_copy(*old, buffer.first(burst.bytes), burst.segment_bytes);
   }
