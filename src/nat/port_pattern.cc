@@ -49,6 +49,7 @@ std::size_t longest_rise(const std::vector<int>& values) {
 /// Distances from the port behind the largest hole in the ring, so that a wrap is no break.
 std::vector<int> ring_distances(const std::vector<MappingSample>& samples) {
   std::vector<int> places;
+  places.reserve(samples.size());
   for (const MappingSample& sample : samples) {
     places.push_back((sample.external.port - kRingFirst + 65536) % kRingPorts);
   }

@@ -94,6 +94,7 @@ TEST(PortPattern, ComparesPortsOfOneAddressOnly) {
 
 TEST(PortPattern, LooksAtTheNewestSamplesOnly) {
   std::vector<int> ports;
+  ports.reserve(1000 + kPatternSamplesMax);
   for (int i = 0; i < 1000; ++i) ports.push_back(1024 + i * 61);
   for (int i = 0; i < static_cast<int>(kPatternSamplesMax); ++i) ports.push_back(63'000 + i);
 

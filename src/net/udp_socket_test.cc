@@ -417,6 +417,7 @@ TEST(UdpSocket, BusySocketYieldsToOthers) {
 TEST(UdpSocket, IdleSocketsCauseNoWakeup) {
   Pair pair;
   std::vector<std::unique_ptr<UdpSocket>> sockets;
+  sockets.reserve(20);
   for (int i = 0; i < 20; ++i) {
     sockets.push_back(*UdpSocket::open(pair.io, kAnyV4, pair.buffers, pair.sink));
   }
