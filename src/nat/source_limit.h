@@ -11,8 +11,8 @@ namespace openp2p::nat {
 /// How often one source may have an answer. The unit is a prefix, since one attacker holds many
 /// addresses: an IPv4 address, an IPv6 /56 (what a home is given, RFC 6177).
 struct SourceLimitConfig {
-  unsigned answers_per_second = 20;  ///< A netcheck takes about 15 in all; a home of 10, bursts.
-  unsigned burst = 200;              ///< 200 answers of at most 128 bytes: 25 KiB.
+  unsigned answers_per_second = 20;  ///< Surveys of a home of 10 nodes come in bursts.
+  unsigned burst = 600;              ///< Four netchecks at once, of some 130 answers: 75 KiB.
 };
 
 /// A bucket of tokens for each prefix, in a table that never grows and forgets nobody early.
