@@ -90,6 +90,13 @@ class Schedule final : public RelayHost {
     std::uint64_t last_number = 0;
   };
 
+  struct Asked {
+    std::size_t from;
+    std::size_t to;
+    AllocateMessage wish;
+    bool is_good;
+  };
+
   std::uint8_t byte() {
     const auto value = in_.u8();
     return value ? *value : std::uint8_t{0};
@@ -100,6 +107,7 @@ class Schedule final : public RelayHost {
   void open(std::size_t i);
   void lose(std::size_t i);
   void allocate(std::size_t i);
+  void follow();
   void send_datagram(std::size_t i);
   void send_receipt(std::size_t i);
   void say(std::size_t i, const EndMessage& message);
@@ -113,12 +121,17 @@ class Schedule final : public RelayHost {
   std::vector<IdentityKey> keys_;
   std::unique_ptr<RelayService> service_;
   std::array<End, kNodes> ends_;
+  std::optional<Asked> last_;
   std::map<std::pair<std::array<std::byte, 32>, NodeId>, std::uint64_t> receipted_;
 };
 
 void Schedule::operate() {
   const std::size_t i = byte() % kNodes;
-  switch (byte() % 14) {
+  switch (byte() % 17) {
+    case 14:
+    case 15:
+    case 16:
+      return follow();
     case 0:
       now_ += byte() * 1ms;
       return;
@@ -148,8 +161,8 @@ void Schedule::operate() {
       if (ends_[i].session) ends_[i].session->stream_room = byte() * 100;
       return;
     case 13:
-      if (byte() % 2 == 0) return lose(i);
-      if (ends_[i].user == nullptr) return;
+      if (byte() % 4 == 0) return lose(i);
+      if (ends_[i].user == nullptr || byte() % 4 != 0) return;
       const Bytes garbage(1 + byte(), static_cast<std::byte>(byte()));
       ends_[i].user->on_stream_data(garbage, /*is_end=*/byte() % 8 == 0);
       return;
@@ -215,7 +228,21 @@ void Schedule::allocate(std::size_t i) {
     is_good = how < 192 && other < kNodes && i != other && (kind != TicketKind::kOwn || is_good);
   }
   if (is_good) end.asked[wish.number] = wish;
+  last_ = {i, other, wish, is_good};
   say(i, wish);
+}
+
+/// The other end of the last wish comes with the same ticket.
+void Schedule::follow() {
+  if (!last_ || last_->to >= kNodes) return;
+  const Asked asked = *last_;
+  open(asked.to);
+  End& end = ends_[asked.to];
+  AllocateMessage wish = asked.wish;
+  wish.number = ++end.last_number;
+  wish.peer = keys_[asked.from].id();
+  if (asked.is_good) end.asked[wish.number] = wish;
+  say(asked.to, wish);
 }
 
 void Schedule::send_datagram(std::size_t i) {
