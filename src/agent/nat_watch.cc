@@ -34,9 +34,9 @@ void NatWatch::set_tcp_port(std::uint16_t port) {
 void NatWatch::on_observed(const Address& address, path::Transport transport) {
   if (address.ip.is_v6()) return;
   // The same socket at another port: the router has forgotten, and may count or choose differently.
-  const bool is_forgotten = observed_ && is_udp_proven_ && observed_->port != address.port;
-  observed_ = address;
   is_udp_proven_ = transport == path::Transport::kUdp;
+  const bool is_forgotten = is_udp_proven_ && observed_udp_ && observed_udp_->port != address.port;
+  if (is_udp_proven_) observed_udp_ = address;
   const nat::NatProfile& known = transport == path::Transport::kUdp ? profile_.udp : profile_.tcp;
   const bool is_contradicted = (known.is_known() && known.external != address.ip) ||
                                (is_udp_proven_ && (profile_.udp.is_blocked || is_forgotten));
@@ -44,7 +44,16 @@ void NatWatch::on_observed(const Address& address, path::Transport transport) {
 }
 
 void NatWatch::on_network_changed() {
-  if (!stun_servers_.empty()) measure_soon(kSettleTime);
+  if (stun_servers_.empty()) return;
+  // Who moves wants to be back at once, though the last measurement was a moment ago.
+  const bool is_first = !moved_at_ || context_.now - *moved_at_ >= kGapMin;
+  if (is_first) moved_at_ = context_.now;
+  const TimePoint settled_by = *moved_at_ + kSettleMax;
+  if (is_first || (measure_at_ && context_.now < settled_by)) {
+    measure_at_ = std::min(context_.now + kSettleTime, settled_by);
+  } else {
+    measure_soon(kSettleTime);
+  }
 }
 
 void NatWatch::hold_tcp() {

@@ -76,10 +76,11 @@ class NatWatch {
   std::vector<std::string> evidence() const;  ///< Of the last measurements, a line each.
 
  private:
-  /// Interfaces come up in several steps, which are one change.
-  static constexpr Duration kSettleTime = std::chrono::milliseconds(250);
-  /// Between measurements for any reason: a server that reports other addresses all the time costs
-  /// some 25 datagrams each time.
+  /// Interfaces come up in several steps, which are one change: after the last, but not for ever.
+  static constexpr Duration kSettleTime = std::chrono::milliseconds(150);
+  static constexpr Duration kSettleMax = std::chrono::milliseconds(400);
+  /// Between measurements for any reason but that: a server that reports other addresses all the
+  /// time costs some 25 datagrams each time.
   static constexpr Duration kGapMin = std::chrono::seconds(5);
   /// An attempt that begins later than this has it measured again, in parallel.
   static constexpr Duration kStaleAfter = std::chrono::minutes(10);
@@ -103,10 +104,11 @@ class NatWatch {
   std::uint16_t tcp_port_ = 0;
   path::SideProfile profile_;
   std::vector<path::Candidate> told_tcp_;  ///< tcp_reflexive() when on_changed was called last.
-  std::optional<Address> observed_;
+  std::optional<Address> observed_udp_;
   bool is_udp_proven_ = false;  ///< The server's session goes over it.
   std::optional<TimePoint> measure_at_;
   std::optional<TimePoint> begun_at_;
+  std::optional<TimePoint> moved_at_;  ///< The network changed, for the first time in a while.
   bool is_looking_up_ = false;
   bool is_udp_silent_ = false;  ///< The last survey had no answer.
   std::vector<std::string> udp_evidence_;

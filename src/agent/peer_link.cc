@@ -10,8 +10,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kPathRecovery = 1s;   // Without a path: tell the peer our candidates anew ...
-constexpr Duration kPathPatience = 25s;  // ... and after this, give the session up.
+// Without a path: both tell their candidates anew, by which they begin a search together ..
+constexpr Duration kPathRecovery = 300ms;
+constexpr Duration kRecoverEvery = 6s;   // .. again and again ..
+constexpr Duration kPathPatience = 25s;  // .. and after this, the session is given up.
 
 }  // namespace
 
@@ -61,7 +63,8 @@ void PeerLink::on_network_changed() {
 }
 
 void PeerLink::on_candidates_changed() {
-  const bool has_path = session_ != nullptr && session_->paths() && session_->paths()->selected();
+  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
+  const bool has_path = paths != nullptr && paths->selected() != nullptr && !paths->is_doubted();
   if (!has_path) on_network_changed();
 }
 
@@ -76,8 +79,8 @@ void PeerLink::on_timeout() {
     retry_at_.reset();
     if (is_wanted() && state_ == State::kNone) start_attempt();
   }
-  if (path_lost_at_ && now >= *path_lost_at_ + kPathRecovery && !has_recovery_signal_) {
-    has_recovery_signal_ = true;
+  if (recover_at_ && now >= *recover_at_) {
+    recover_at_ = now + kRecoverEvery;
     if (attempt_) tell_news();
     handler_.doubt_own_address();
   }
@@ -92,9 +95,8 @@ std::optional<TimePoint> PeerLink::next_timeout() const {
     next = earlier(next, earlier(look_at_, attempt_->deadline));
   }
   if (attempt_) next = earlier(next, earlier(attempt_->resend_at, attempt_->profile_patience));
-  if (path_lost_at_) {
-    next = earlier(next, *path_lost_at_ + (has_recovery_signal_ ? kPathPatience : kPathRecovery));
-  }
+  if (path_lost_at_) next = earlier(next, *path_lost_at_ + kPathPatience);
+  next = earlier(next, recover_at_);
   return next;
 }
 
@@ -105,6 +107,7 @@ void PeerLink::end_session(std::string_view reason) {
   attempt_.reset();
   update_tcp();
   path_lost_at_.reset();
+  recover_at_.reset();
   state_ = State::kNone;
   reason_ = reason;
   lose_users();
@@ -164,6 +167,7 @@ void PeerLink::on_established(session::Session&) {
   state_ = State::kConnected;
   reason_.clear();
   failures_ = 0;
+  rounds_ = 0;
   if (attempt_) attempt_->resend_at.reset();
   context_.log.info(context_.now, "peer.connected peer={} path={}", record_.id.brief(),
                     session_->path() ? session_->path()->remote.text() : "none");
@@ -205,13 +209,16 @@ void PeerLink::on_path_changed(session::Session& session) {
   const Path* path = session.paths()->selected();
   if (path != nullptr) {
     path_lost_at_.reset();
-    has_recovery_signal_ = false;
+    recover_at_.reset();
     if (state_ == State::kConnected) reason_.clear();
     context_.log.info(context_.now, "peer.path peer={} path={}", record_.id.brief(),
                       path->remote.text());
     return;
   }
-  if (!path_lost_at_) path_lost_at_ = context_.now;
+  if (!path_lost_at_) {
+    path_lost_at_ = context_.now;
+    recover_at_ = context_.now + kPathRecovery;
+  }
   reason_ = path::reason_text(session.paths()->reason());
   context_.log.info(context_.now, "peer.path_lost peer={} reason=\"{}\"", record_.id.brief(),
                     reason_);

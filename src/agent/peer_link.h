@@ -159,11 +159,12 @@ class PeerLink final : public session::SessionHandler {
   std::optional<TimePoint> wanted_until_;
   std::optional<TimePoint> retry_at_;
   std::optional<TimePoint> path_lost_at_;
-  bool has_recovery_signal_ = false;  ///< For this loss of the path, candidates were sent again.
-  std::optional<TimePoint> tcp_at_;   ///< Without a path by then, TCP is wanted as well.
+  std::optional<TimePoint> recover_at_;  ///< Then candidates are sent again, for want of a path.
+  std::optional<TimePoint> tcp_at_;      ///< Without a path by then, TCP is wanted as well.
   bool holds_tcp_ = false;
   std::optional<TimePoint> look_at_;  ///< Whether the PathFinder has given up.
   unsigned failures_ = 0;
+  unsigned rounds_ = 0;  ///< Of those, the ones in which something was tried.
   std::optional<TimePoint> last_attempt_at_;
   path::ReasonCode last_reason_ = path::ReasonCode::kNone;
   path::Timeline past_;  ///< Of finders that are gone.

@@ -40,7 +40,7 @@ void PeerLink::start_attempt() {
   attempt.deadline = context_.now + kAttemptPatience;
   state_ = State::kConnecting;
   update_tcp();
-  attempt.round = failures_;
+  attempt.round = rounds_;
   if (failures_ == 0) reason_ = "waiting for the peer's answer through the server";
   handler_.doubt_own_address();
   wait_for_profile();
@@ -277,6 +277,7 @@ void PeerLink::fail(std::string reason, path::ReasonCode code) {
   const Duration whole =
       std::min<Duration>(kRetryMax, kRetryFirst * (1 << std::min(failures_, 10U)));
   ++failures_;
+  if (session_ != nullptr) ++rounds_;
   retry_at_ =
       context_.now + Duration(static_cast<std::int64_t>(static_cast<double>(whole.count()) *
                                                         (0.75 + context_.random.fraction() / 2)));

@@ -197,10 +197,18 @@ void TcpWatch::settle() {
     conclude();
   } else if (const Connection* const connection = live()) {
     profile_.external = connection->mapped->ip;
-    profile_.last_port = connection->mapped->port;
+    if (is_newer(connection->mapped->port)) profile_.last_port = connection->mapped->port;
   }
   keep_or_drop();
   on_changed_();
+}
+
+/// A NAT may show a mapping that it has kept since an earlier connection: not its newest one.
+bool TcpWatch::is_newer(std::uint16_t port) const {
+  if (profile_.allocation != nat::PortAllocation::kSequential) return true;
+  constexpr int kBehindMax = 1'000;  // Further back it counts anew, from somewhere else.
+  const int ahead = (port - profile_.last_port) * (profile_.step < 0 ? -1 : 1);
+  return ahead > 0 || ahead < -kBehindMax;
 }
 
 void TcpWatch::keep_or_drop() {

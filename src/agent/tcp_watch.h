@@ -75,6 +75,7 @@ class TcpWatch {
   void settle();
   void conclude();
   void keep_or_drop();
+  bool is_newer(std::uint16_t port) const;
   void reopen();
 
   NodeContext& context_;

@@ -61,6 +61,7 @@ RemoteCandidate* CheckList::add_remote(const Candidate& candidate, TimePoint now
   if (RemoteCandidate* known = find_remote(candidate.address, candidate.transport)) {
     // What the peer itself says about its address beats what we guessed on meeting it.
     if (known->candidate.type == CandidateType::kPeerReflexive) known->candidate = candidate;
+    if (candidate.type != CandidateType::kPeerReflexive) known->named_at = now;
     return known;
   }
   if (!new_addresses_.take(now)) return nullptr;
@@ -127,13 +128,35 @@ CheckPair* CheckList::find(const nat::TransactionId& transaction) {
   return it == pairs_.end() ? nullptr : it->get();
 }
 
+namespace {
+
+/// Whether this is more probably where the peer's NAT shows it now.
+bool is_before(const RemoteCandidate& a, const RemoteCandidate& b) {
+  const auto rank = [](const RemoteCandidate& remote) {
+    switch (remote.candidate.type) {
+      case CandidateType::kServerReflexive:
+        return 2;
+      case CandidateType::kHost:
+        return 1;
+      case CandidateType::kPeerReflexive:
+      case CandidateType::kMapped:
+      case CandidateType::kRelayed:
+        return 0;
+    }
+    return 0;
+  };
+  if (rank(a) != rank(b)) return rank(a) > rank(b);
+  return rank(a) == 2 && a.named_at > b.named_at;  // A router may have begun anew.
+}
+
+}  // namespace
+
 std::optional<Address> CheckList::find_remote_at(const IpAddress& external) const {
   const RemoteCandidate* best = nullptr;
   for (const auto& remote : remotes_) {
     const Candidate& candidate = remote->candidate;
     if (candidate.address.ip != external || candidate.transport == Transport::kTcp) continue;
-    if (candidate.type == CandidateType::kServerReflexive) return candidate.address;
-    if (best == nullptr || candidate.type == CandidateType::kHost) best = remote.get();
+    if (best == nullptr || is_before(*remote, *best)) best = remote.get();
   }
   return best == nullptr ? std::nullopt : std::optional(best->candidate.address);
 }
@@ -192,6 +215,7 @@ RemoteCandidate* CheckList::insert_remote(const Candidate& candidate, TimePoint 
   auto remote = std::make_unique<RemoteCandidate>();
   remote->candidate = candidate;
   remote->added_at = now;
+  remote->named_at = now;
   remotes_.push_back(std::move(remote));
   CHECK(remotes_.size() <= PathFinder::kRemoteCandidatesMax);
   return remotes_.back().get();

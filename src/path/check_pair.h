@@ -31,6 +31,7 @@ struct RemoteCandidate {
 
   Candidate candidate;
   TimePoint added_at;
+  TimePoint named_at = TimePoint::min();  ///< By the peer, most recently.
   bool has_answered = false;
   TokenBucket checks{kBurstChecks, kTrickle};
   TokenBucket answers{kBurstAnswers, kAnswerTrickle};

@@ -117,6 +117,7 @@ void PathFinder::Impl::on_network_changed(TimePoint now) {
     if (may_refill || pair->remote().has_answered) pair->remote().checks.fill();
   }
   hold_ = {};  // What was measured before counts no more.
+  moved_at_ = now;
   streams_.restart(now);
   start_sweeps(now);
   if (selected_ == nullptr) {
@@ -292,6 +293,7 @@ const Path* PathFinder::selected() const { return impl_->selected(); }
 const Path* PathFinder::duplicate_to(TimePoint now) const { return impl_->duplicate_to(now); }
 std::optional<Duration> PathFinder::selected_rtt() const { return impl_->selected_rtt(); }
 std::size_t PathFinder::datagram_bytes() const { return impl_->datagram_bytes(); }
+bool PathFinder::is_doubted() const { return impl_->is_doubted(); }
 bool PathFinder::is_failed() const { return impl_->is_failed(); }
 ReasonCode PathFinder::reason() const { return impl_->reason(); }
 std::vector<PairReport> PathFinder::report() const { return impl_->report(); }

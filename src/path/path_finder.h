@@ -136,6 +136,7 @@ class PathFinder {
   std::size_t poll_datagram(CheckTarget& to, MutableByteView out, TimePoint now);
 
   const Path* selected() const;  ///< nullptr: none.
+  bool is_doubted() const;       ///< The selected path is silent, and all others are asked.
   /// Around a change of path: also send there until the given time.
   const Path* duplicate_to(TimePoint now) const;
   std::optional<Duration> selected_rtt() const;

@@ -68,6 +68,8 @@ void PathFinder::Impl::on_request(const Path& from, const nat::StunMessage& mess
   // A copy may have overtaken the original, which deserves its answer, but decides nothing.
   queue_answer(from, message.transaction);
   if (!is_fresh) return;
+  // Earlier searches may have spent what may be sent there: an answer's worth is always left.
+  if (spray_.owns(from.socket)) pair->remote().checks.give();
   if (message.use_candidate && !is_controlling()) on_nomination(*pair, *number, now);
   pair->is_valid() ? share_wakeup(*pair, now) : trigger(*pair, now);
 }

@@ -50,6 +50,7 @@ class PathFinder::Impl {
   std::optional<Duration> selected_rtt() const;
   std::size_t datagram_bytes() const;
   bool is_failed() const { return is_failed_ && selected_ == nullptr; }
+  bool is_doubted() const { return suspect_since_.has_value(); }
   ReasonCode reason() const;
   std::vector<PairReport> report() const;
   const Counters& counters() const { return counters_; }
@@ -128,6 +129,7 @@ class PathFinder::Impl {
   bool is_hopeless() const;
   void prepare(CheckPair& pair, TimePoint now);
   Method method_of(const CheckPair& pair) const;
+  bool is_doubtful(TimePoint now) const;
   bool is_search_wanted() const;
   std::size_t poll_spray(CheckTarget& to, MutableByteView out, TimePoint now);
   void postpone_search();
@@ -175,6 +177,7 @@ class PathFinder::Impl {
   std::optional<Plan> plan_;
   unsigned round_ = 0;
   TimePoint go_at_;
+  TimePoint moved_at_;  // The own network changed.
   Spray spray_;
   bool is_search_postponed_ = false;
   bool is_search_over_budget_ = false;

@@ -19,8 +19,12 @@ constexpr Duration kHopelessPatience = 4s;
 constexpr Duration kSearchPatience = 1500ms;
 /// A signal that was lost comes so much later, as a rule (RFC 9002 section 6.2).
 constexpr Duration kAnswererGrace = 600ms;
-/// IPv6 on both sides needs no search, as a rule.
-constexpr Duration kIpv6Patience = 500ms;
+/// IPv6 on both sides needs no search, as a rule: a round trip within a continent.
+constexpr Duration kIpv6Patience = 150ms;
+/// What the agent takes to know a new NAT, as a rule.
+constexpr Duration kMeasuringTime = 1s;
+/// Both ways, and what the two systems take to answer.
+constexpr Duration kSilenceFair = 100ms;
 /// After a path was chosen the peer may choose another for a while; then one socket is enough.
 constexpr Duration kFanGrace = 3s;
 
@@ -31,10 +35,21 @@ bool is_internet(const IpAddress& ip) { return !ip.is_private() && !ip.is_link_l
 void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile& peer,
                                     unsigned round, TimePoint go_at, TimePoint now) {
   Plan plan = make_plan(local, peer, config_.role, round, config_.history);
-  const bool is_repeated = plan_ && round_ == round && *plan_ == plan;
+  if (was_connected_) plan.skip_watch();  // Somebody waits for data to flow again.
+  const bool is_moved = local_profile_.udp.external != local.udp.external ||
+                        peer_profile_.udp.external != peer.udp.external;
+  const bool is_repeated = plan_ && round_ == round && *plan_ == plan && !is_moved;
   local_profile_ = local;
   peer_profile_ = peer;
-  if (is_repeated) return;
+  // The peer may have lost the path, or have moved, while we are silent.
+  const bool has_search = !plan.steps.empty();
+  if (has_search && is_doubtful(now)) suspect(now);
+  // What led to a path that was lost is done again: a router may have forgotten its mappings.
+  // In a new network the plan is another one, as soon as its NAT was measured.
+  const bool is_settled = now >= moved_at_ + kMeasuringTime;
+  const bool is_lost = was_connected_ && (selected_ == nullptr || suspect_since_);
+  const bool is_search_due = has_search && is_lost && is_settled && !spray_.is_running();
+  if (is_repeated && !is_search_due) return;
   const bool is_new_round = plan_ && round_ != round;
   plan_ = std::move(plan);
   round_ = round;
@@ -92,8 +107,17 @@ Method PathFinder::Impl::method_of(const CheckPair& pair) const {
   return is_direct ? Method::kDirect : Method::kPunch;
 }
 
-/// A path worth searching for: there is none, or one that somebody else pays for.
-bool PathFinder::Impl::is_search_wanted() const { return !has_direct() || selected_->is_stream(); }
+/// Whether nothing has come over the path in use for longer than an answer takes.
+bool PathFinder::Impl::is_doubtful(TimePoint now) const {
+  if (selected_ == nullptr || suspect_since_) return false;
+  const Duration rtt = selected_->rtt().value_or(kSilenceFair);
+  return now - selected_->heard_at() > std::max(kSilenceFair, 2 * rtt);
+}
+
+/// A path worth searching for: there is none, or a doubted one, or one that somebody else pays for.
+bool PathFinder::Impl::is_search_wanted() const {
+  return !has_direct() || suspect_since_ || selected_->is_stream();
+}
 
 std::size_t PathFinder::Impl::poll_spray(CheckTarget& to, MutableByteView out, TimePoint now) {
   if (!spray_.is_running() || now < go_at_) return 0;

@@ -87,6 +87,24 @@ TEST(PathReach, RoundsAfterAnotherStayWithinTheBudget) {
   EXPECT_EQ(simulation.finder(1).reason(), ReasonCode::kBudgetExhausted);
 }
 
+/// Of the same NATs as before, so the plan is the same.
+TEST(PathReach, WhatARouterForgotIsSearchedForAnew) {
+  Simulation simulation(8, kSearchScene);
+  simulation.meet();
+  ASSERT_TRUE(simulation.run_until_joined(5s));
+  simulation.world.run_for(10min);  // The budget allows another search.
+
+  simulation.homes[0]->router()->reboot(/*has_new_address=*/false);
+  const auto is_lost = [&] {
+    return !simulation.finder(0).selected() && !simulation.finder(1).selected();
+  };
+  ASSERT_TRUE(simulation.world.run_until(is_lost, simulation.world.now() + 30s));
+  simulation.world.run_for(300ms);
+  simulation.begin();
+
+  EXPECT_TRUE(simulation.run_until_joined(5s));
+}
+
 TEST(PathReach, AFewSocketsAreBetterThanNone) {
   Simulation simulation(5, {.kinds = {NatKind::kSymmetricBlocks, NatKind::kPortRestricted}});
   simulation.parties[0]->sockets_max = 40;

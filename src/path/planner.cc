@@ -124,7 +124,7 @@ class Planner {
     const bool is_tested = own_.kind != NatClass::kUnknown && peer_.kind != NatClass::kUnknown;
     const bool is_touchy = own_.is_touchy || peer_.is_touchy;
     if (is_touchy || !is_tested) {
-      plan_.opener_hops = static_cast<std::uint8_t>(kOpenerHops + round_ % kOpenerVariants);
+      plan_.opener_hops = far_hops();
     }
     if (is_moving(own_.kind) && is_moving(peer_.kind)) return plan_both();
     if (is_moving(own_.kind)) return plan_one(own_, peer_, /*is_fan=*/true);
@@ -194,11 +194,19 @@ class Planner {
     return is_sure && !is_suspicion_ ? Duration::zero() : Plan::kWatchFirst;
   }
 
-  /// At first a fan's hop limit keeps it away from a NAT that is known as touchy; later it goes
+  /// Whether a NAT keeps an entry for each unsolicited packet, or may do so.
+  static bool may_keep(const Side& fixed) {
+    return fixed.is_touchy || fixed.profile.filtering == nat::Dependence::kUnknown;
+  }
+
+  std::uint8_t far_hops() const {
+    return static_cast<std::uint8_t>(kOpenerHops + round_ % kOpenerVariants);
+  }
+
+  /// At first a fan's hop limit keeps it away from a NAT that may keep what arrives; later it goes
   /// further.
   Search search(const Side& moving, const Side& fixed) const {
-    const bool is_untested = fixed.profile.filtering == nat::Dependence::kUnknown;
-    const bool may_arrive = fixed.is_touchy ? round_ > 0 : is_untested;
+    const bool may_arrive = may_keep(fixed) && round_ > 0;
     return search_of(range_of(moving), moving.is_touchy || may_arrive);
   }
 
@@ -211,7 +219,7 @@ class Planner {
          .ports = {},
          .start = patience(fixed),
          .gap = kFanGap,
-         .hop_limit = plan_.opener_hops});
+         .hop_limit = may_keep(fixed) ? far_hops() : plan_.opener_hops});
   }
 
   void add_ask(Method method, const Side& moving, const Side& fixed) {
@@ -286,6 +294,12 @@ Duration Plan::duration() const {
     longest = std::max(longest, step.start + step.gap * (step.count * step.passes));
   }
   return longest;
+}
+
+void Plan::skip_watch() {
+  for (Step& step : steps) {
+    if (step.start >= kWatchFirst) step.start -= kWatchFirst;
+  }
 }
 
 Plan make_plan(const SideProfile& own, const SideProfile& peer, IceRole role, unsigned round,

@@ -13,8 +13,6 @@ using namespace std::chrono_literals;
 /// From one moment to the next.
 constexpr std::array<Duration, StreamOpener::kSteps> kGaps{300ms, 300ms, 400ms, 500ms, 600ms,
                                                            700ms, 700ms, 800ms, 1000ms};
-/// So many rounds are covered by the ports that are always asked, from the first one on.
-constexpr unsigned kRoundsUnmoved = 2;
 /// Less than half of the shortest gap, so that moved moments stay in order.
 constexpr Duration kShiftMax = 140ms;
 
@@ -66,7 +64,6 @@ void StreamOpener::add_remote(const Candidate& candidate, TimePoint now) {
 void StreamOpener::set_profiles(const SideProfile& own, const SideProfile& peer, unsigned round,
                                 TimePoint go_at, TimePoint now) {
   methods_ = own.methods & peer.methods;
-  round_ = round;
   const bool is_counted = nat_class(own.tcp) == NatClass::kSequential;
   local_shift_ = keeps_ports(own.tcp) || is_counted ? round : 0;
   peer_shift_ = keeps_ports(peer.tcp) ? round : 0;
@@ -183,12 +180,10 @@ Address StreamOpener::asked_at(const Target& target) const {
 void StreamOpener::connect_predicted(TimePoint now) {
   if (!prediction_) return;
   for (unsigned i = 0; i < kPredictedPerStep; ++i) {
-    // The peer's mapping for our address was made by its first SYN, one in each round since its NAT
-    // was measured. Half of the ports are always those; the rest moves on, for NATs that map anew
-    // each time.
-    const unsigned earlier = round_ - std::min(round_, kRoundsUnmoved);
-    const unsigned moved =
-        i < kPredictedPerStep / 2 ? i + earlier : i + static_cast<unsigned>(step_);
+    // The peer's mapping for our address was made by its first SYN. Half of the ports are always
+    // those; the rest moves on, for NATs that map anew each time, and where earlier rounds have
+    // made mappings since the NAT was measured.
+    const unsigned moved = i < kPredictedPerStep / 2 ? i : i + static_cast<unsigned>(step_);
     const unsigned index = is_prediction_mutual_ ? predicted_ : moved;
     if (!connect({predicted_ip_, prediction_->at(index)}, Method::kTcpSimultaneous, now)) return;
     ++predicted_;

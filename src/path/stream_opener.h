@@ -117,7 +117,6 @@ class StreamOpener {
   const Duration rtt_hint_;
   MethodSet methods_ = MethodSet::all();
   std::uint16_t local_port_ = 0;
-  unsigned round_ = 0;
   unsigned local_shift_ = 0;  // Of the ports that simultaneous opens leave from, in this round ..
   unsigned peer_shift_ = 0;   // .. and of those at which the peer's NAT, at peer_ip_, shows them.
   IpAddress peer_ip_;

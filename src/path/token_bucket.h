@@ -24,6 +24,10 @@ class TokenBucket {
   }
   bool is_full(TimePoint now) const { return spent_until_ <= now; }
   void fill() { spent_until_ = TimePoint::min(); }
+  /// One token more, up to the capacity.
+  void give() {
+    if (spent_until_ != TimePoint::min()) spent_until_ -= refill_;
+  }
 
  private:
   Duration refill_;
