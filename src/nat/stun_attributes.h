@@ -30,6 +30,7 @@ enum class AttributeType : std::uint16_t {
   kIceControlling = 0x802a,  // RFC 8445
   kResponseOrigin = 0x802b,  // RFC 5780
   kOtherAddress = 0x802c,    // RFC 5780
+  kPeerSignal = 0xc0f2,      // Ours, of those for expert review (RFC 8489 section 18.3).
 };
 
 inline constexpr std::size_t kAttributeHeaderBytes = 4;

@@ -163,6 +163,7 @@ Status Decoder::take_value(AttributeType type, ByteView value) {
       message_.response_port = *port;
       return {};
     }
+    case AttributeType::kPeerSignal:  // stun_signal.h
     case AttributeType::kMessageIntegrity:
     case AttributeType::kMessageIntegritySha256:
     case AttributeType::kFingerprint:
