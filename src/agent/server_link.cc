@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "agent/close_text.h"
-#include "control.pb.h"
 
 namespace openp2p::agent {
 namespace {
@@ -18,68 +17,12 @@ constexpr Duration kStableAfter = 30s;  // A connection this old was no failure.
 constexpr Duration kPathPatience = 3s;  // Without a path for this long: dial anew.
 constexpr std::size_t kOutboxBytesMax = 256 << 10;  // More waiting means the server does not read.
 constexpr Duration kAddressGap = 500ms;  // When all paths fail at once, one question will do.
-constexpr std::size_t kNodesMax = 10'000;
-constexpr int kWelcomeNodesMax =
-    256;  // What fits; a larger network's others follow (control_frame.h).
-
-std::string to_string(ByteView bytes) { return std::string(as_text(bytes)); }
-
-std::optional<NodeRecord> to_record(const control::Node& node) {
-  const auto id = NodeId::from_bytes(as_bytes(node.id()));
-  if (!id || !is_valid_name(node.name())) return std::nullopt;
-  return NodeRecord{*id,
-                    node.name(),
-                    node.online(),
-                    node.incarnation(),
-                    printable(node.version(), 40),
-                    printable(node.platform(), 40),
-                    node.seen_at_us()};
-}
-
-Welcome to_welcome(const control::Welcome& message) {
-  Welcome welcome;
-  welcome.network_name = printable(message.network_name());
-  welcome.name = is_valid_name(message.name()) ? message.name() : "";
-  welcome.name_changed = message.name_changed();
-  welcome.observed = Address::parse(message.observed_address());
-  welcome.has_all_nodes = message.nodes_size() < kWelcomeNodesMax;
-  for (const control::Node& node : message.nodes()) {
-    if (welcome.nodes.size() == kNodesMax) break;
-    if (auto record = to_record(node)) welcome.nodes.push_back(std::move(*record));
-  }
-  for (const std::string& server : message.stun_servers()) {
-    if (welcome.stun_servers.size() < 8) welcome.stun_servers.push_back(printable(server));
-  }
-  return welcome;
-}
-
-/// Nothing but a person can change these.
-bool is_final(control::Refused::Code code) {
-  switch (code) {
-    case control::Refused::TOKEN_INVALID:
-    case control::Refused::TOKEN_EXPIRED:
-    case control::Refused::TOKEN_USED:
-    case control::Refused::NOT_A_MEMBER:
-    case control::Refused::NAME_INVALID:
-    case control::Refused::PROTOCOL:
-      return true;
-    default:
-      return false;
-  }
-}
 
 /// Hello is answered once, and nothing comes before that. Kinds of a newer server are no matter.
-bool is_in_turn(const control::ServerMessage& message, bool is_welcome) {
-  if (message.kind_case() == control::ServerMessage::KIND_NOT_SET || message.has_refused()) {
-    return true;
-  }
-  return message.has_welcome() != is_welcome;
-}
-
-SignalFailure to_failure(control::SignalFailed::Code code) {
-  if (code == control::SignalFailed::OFFLINE) return SignalFailure::kOffline;
-  if (code == control::SignalFailed::NO_SUCH_NODE) return SignalFailure::kNoSuchNode;
-  return SignalFailure::kTooMany;  // Or unknown to this version: it passes, or the attempt ends.
+bool is_in_turn(const ServerMessage& message, bool is_welcome) {
+  if (std::holds_alternative<UnknownServerMessage>(message)) return true;
+  if (std::holds_alternative<Refusal>(message)) return true;
+  return std::holds_alternative<Welcome>(message) != is_welcome;
 }
 
 }  // namespace
@@ -143,24 +86,41 @@ void ServerLink::on_network_changed() {
   retry_at_ = context_.now;
 }
 
-bool ServerLink::send_signal(const NodeId& to, ByteView body, std::uint64_t number) {
+bool ServerLink::send_if_connected(ByteView message) {
   if (state_ != State::kConnected || outbox_.size() > kOutboxBytesMax) return false;
-  control::ClientMessage message;
-  control::Signal& signal = *message.mutable_signal();
-  signal.set_node(to_string(to.key));
-  signal.set_body(to_string(body));
-  signal.set_number(number);
-  send_frame(as_bytes(message.SerializeAsString()));
+  send_frame(message);
   return true;
+}
+
+bool ServerLink::send_signal(const NodeId& to, ByteView body, std::uint64_t number) {
+  return send_if_connected(encode_signal_request(to, body, number));
+}
+
+bool ServerLink::send_relay_wish(const RelayWish& wish) {
+  return send_if_connected(encode_relay_wish(wish));
+}
+
+bool ServerLink::send_share_offer(const ShareOffer& offer) {
+  return send_if_connected(encode_share_offer(offer));
+}
+
+bool ServerLink::send_receipt(ByteView body, ByteView signature) {
+  return send_if_connected(encode_receipt(body, signature));
+}
+
+bool ServerLink::send_relay_report(const RelayReport& report) {
+  return send_if_connected(encode_relay_report(report));
+}
+
+bool ServerLink::ask_credit(std::uint64_t number) {
+  return send_if_connected(encode_credit_query(number));
 }
 
 void ServerLink::ask_address() {
   if (state_ != State::kConnected) return;
   if (asked_address_at_ && context_.now - *asked_address_at_ < kAddressGap) return;
   asked_address_at_ = context_.now;
-  control::ClientMessage message;
-  message.mutable_ping()->set_number(1);
-  send_frame(as_bytes(message.SerializeAsString()));
+  send_frame(encode_ping(1));
 }
 
 void ServerLink::forget_join_secret() {
@@ -194,6 +154,13 @@ std::optional<Duration> ServerLink::rtt() const {
   return session_->rtt();
 }
 
+std::optional<WallTime> ServerLink::server_time() const {
+  if (!told_time_) return std::nullopt;
+  const auto since =
+      std::chrono::duration_cast<std::chrono::microseconds>(context_.now - told_time_->at);
+  return WallTime{told_time_->wall.us + since.count()};
+}
+
 /// The connection is gone or cannot be made: wait, longer each time, with jitter so that a
 /// restarted server is not met by all of its nodes at once.
 void ServerLink::lose(std::string reason) {
@@ -214,6 +181,7 @@ void ServerLink::lose(std::string reason) {
   outbox_.clear();
   context_.log.info(context_.now, "server.lost reason=\"{}\" retry_ms={}", reason_,
                     std::chrono::duration_cast<std::chrono::milliseconds>(*retry_in()).count());
+  users_.on_session_lost();
   if (was_welcome) handler_.on_server_lost();
 }
 
@@ -239,14 +207,8 @@ void ServerLink::on_established(session::Session& session) {
   const auto stream = session.open_stream();
   if (!stream) return drop_session("no stream could be opened");
   stream_ = *stream;
-  control::ClientMessage message;
-  control::Hello& hello = *message.mutable_hello();
-  hello.set_join_secret(to_string(options_.join_secret));
-  hello.set_name(options_.name);
-  hello.set_version(options_.version);
-  hello.set_platform(options_.platform);
-  hello.set_incarnation(context_.incarnation);
-  send_frame(as_bytes(message.SerializeAsString()));
+  send_frame(encode_hello({options_.join_secret, options_.name, options_.version, options_.platform,
+                           context_.incarnation}));
 }
 
 void ServerLink::on_stream_opened(session::Session& session, session::StreamId id) {
@@ -256,8 +218,12 @@ void ServerLink::on_stream_opened(session::Session& session, session::StreamId i
 
 void ServerLink::on_stream_data(session::Session& session, session::StreamId id, ByteView data,
                                 bool is_end) {
+  if (!stream_ || id != *stream_) {
+    const bool is_used = &session == session_ && users_.on_data(id, data, is_end);
+    if (!is_used) session.consume(id, data.size());
+    return;
+  }
   session.consume(id, data.size());
-  if (!stream_ || id != *stream_) return;
   for (;;) {
     const auto message = decoder_.take(data);
     if (!message) return drop_session("the server sent an oversized message");
@@ -269,79 +235,82 @@ void ServerLink::on_stream_data(session::Session& session, session::StreamId id,
 }
 
 void ServerLink::on_message(ByteView bytes) {
-  control::ServerMessage message;
-  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return drop_session("the server sent a malformed message");
-  }
-  using Kind = control::ServerMessage;
-  if (!is_in_turn(message, is_welcome_)) {
+  const auto message = decode_server_message(bytes);
+  if (!message) return drop_session("the server sent a malformed message");
+  if (!is_in_turn(*message, is_welcome_)) {
     return drop_session("the server broke the protocol: a message out of turn");
   }
-  switch (message.kind_case()) {
-    case Kind::kWelcome: {
-      const Welcome welcome = to_welcome(message.welcome());
-      state_ = State::kConnected;
-      reason_.clear();
-      is_welcome_ = true;
-      connected_at_ = context_.now;
-      return handler_.on_welcome(welcome);
-    }
-    case Kind::kRefused: {
-      const Refusal refusal{printable(message.refused().text(), 400),
-                            is_final(message.refused().code())};
-      drop_session(refusal.text);
-      const auto wait = std::chrono::seconds(message.refused().retry_after_s());
-      if (refusal.is_final) {
-        retry_at_ = context_.now + kRetryFinal;
-      } else if (retry_at_) {
-        retry_at_ = std::max(*retry_at_, context_.now + std::min<Duration>(wait, kRetryFinal));
-      }
-      return handler_.on_refused(refusal);
-    }
-    case Kind::kSignal: {
-      const auto from = NodeId::from_bytes(as_bytes(message.signal().node()));
-      if (!from) return;
-      handler_.on_signal(*from, as_bytes(message.signal().body()),
-                         Address::parse(message.signal().sender_address()));
-      return;
-    }
-    case Kind::kSignalFailed: {
-      const auto to = NodeId::from_bytes(as_bytes(message.signal_failed().node()));
-      const control::SignalFailed& failed = message.signal_failed();
-      if (to) handler_.on_signal_failed(*to, failed.number(), to_failure(failed.code()));
-      return;
-    }
-    case Kind::kNodeChanged:
-      if (const auto record = to_record(message.node_changed().node())) {
-        handler_.on_node_changed(*record);
-      }
-      return;
-    case Kind::kNodeRemoved:
-      if (const auto id = NodeId::from_bytes(as_bytes(message.node_removed().id()))) {
-        handler_.on_node_removed(*id);
-      }
-      return;
-    case Kind::kPong:
-      if (const auto observed = Address::parse(message.pong().observed_address())) {
-        handler_.on_observed(*observed);
-      }
-      return;
-    case Kind::KIND_NOT_SET:
-      return;  // From a newer server: nothing this version needs.
+  if (const auto* welcome = std::get_if<Welcome>(&*message)) return on_welcome(*welcome);
+  if (const auto* refusal = std::get_if<Refusal>(&*message)) return on_refused(*refusal);
+  if (const auto* signal = std::get_if<CarriedSignal>(&*message)) return on_signal(*signal);
+  if (const auto* failed = std::get_if<FailedSignal>(&*message)) {
+    return handler_.on_signal_failed(failed->to, failed->number, failed->why);
   }
+  if (const auto* record = std::get_if<NodeRecord>(&*message)) {
+    return handler_.on_node_changed(*record);
+  }
+  if (const auto* gone = std::get_if<NodeGone>(&*message)) {
+    return handler_.on_node_removed(gone->id);
+  }
+  if (const auto* pong = std::get_if<Pong>(&*message)) {
+    told_time_ = {pong->server_time, context_.now};
+    if (pong->observed) handler_.on_observed(*pong->observed);
+    return;
+  }
+  if (relay_handler_ != nullptr) on_relay_news(*message);
 }
 
-void ServerLink::on_stream_writable(session::Session&, session::StreamId) { flush(); }
+void ServerLink::on_relay_news(const ServerMessage& message) {
+  if (const auto* secret = std::get_if<RelaySecretKey>(&message)) {
+    return relay_handler_->on_relay_secret(*secret);
+  }
+  if (const auto* grant = std::get_if<RelayGrant>(&message)) {
+    return relay_handler_->on_relay_grant(*grant);
+  }
+  if (const auto* credit = std::get_if<Credit>(&message)) relay_handler_->on_credit(*credit);
+}
+
+void ServerLink::on_welcome(const Welcome& welcome) {
+  state_ = State::kConnected;
+  reason_.clear();
+  is_welcome_ = true;
+  connected_at_ = context_.now;
+  told_time_ = {welcome.server_time, context_.now};
+  handler_.on_welcome(welcome);
+}
+
+void ServerLink::on_refused(const Refusal& refusal) {
+  drop_session(refusal.text);
+  if (refusal.is_final) {
+    retry_at_ = context_.now + kRetryFinal;
+  } else if (retry_at_) {
+    retry_at_ = std::max(*retry_at_, context_.now + refusal.retry_after);
+  }
+  handler_.on_refused(refusal);
+}
+
+void ServerLink::on_signal(const CarriedSignal& signal) {
+  if (!signal.is_stranger) return handler_.on_signal(signal.from, signal.body, signal.seen_at);
+  if (relay_handler_ == nullptr) return;
+  relay_handler_->on_stranger_signal(signal.from, signal.body, signal.seen_at);
+}
+
+void ServerLink::on_stream_writable(session::Session&, session::StreamId id) {
+  if (id == stream_) return flush();
+  users_.on_writable(id);
+}
 
 void ServerLink::on_stream_reset(session::Session&, session::StreamId id, std::uint64_t) {
-  if (id == stream_) drop_session("the server reset the control stream");
+  if (id == stream_) return drop_session("the server reset the control stream");
+  users_.on_reset(id);
 }
 
 void ServerLink::on_stream_stopped(session::Session&, session::StreamId id, std::uint64_t) {
-  if (id == stream_) drop_session("the server stopped the control stream");
+  if (id == stream_) return drop_session("the server stopped the control stream");
+  users_.on_stopped(id);
 }
 
-void ServerLink::on_stream_closed(session::Session&, session::StreamId) {}
+void ServerLink::on_stream_closed(session::Session&, session::StreamId id) { users_.on_closed(id); }
 
 void ServerLink::on_path_changed(session::Session& session) {
   const bool has_path = session.path() && session.paths() && session.paths()->selected();
@@ -355,7 +324,7 @@ void ServerLink::on_path_changed(session::Session& session) {
   ask_address();  // Another path may mean another address of ours.
 }
 
-void ServerLink::on_batch_end(session::Session&) {}
+void ServerLink::on_batch_end(session::Session&) { users_.on_batch_end(); }
 
 void ServerLink::on_closed(session::Session& session, const session::CloseReason& reason) {
   if (&session == session_) lose(close_text(reason, OtherParty::kServer));

@@ -7,42 +7,13 @@
 #include <vector>
 
 #include "agent/node_context.h"
-#include "session/session.h"
+#include "agent/server_message.h"
+#include "agent/stream_users.h"
 #include "wire/control_frame.h"
 
 /// This node's control session with its server: dials, says Hello, carries signals, and never stops
 /// trying.
 namespace openp2p::agent {
-
-/// Another node of the network, as the server says.
-struct NodeRecord {
-  NodeId id;
-  std::string name;
-  bool is_online = false;
-  std::uint64_t incarnation = 0;
-  std::string version;
-  std::string platform;
-  std::int64_t seen_at_us = 0;
-};
-
-struct Welcome {
-  std::string network_name;
-  std::string name;
-  bool name_changed = false;
-  std::optional<Address> observed;
-  std::vector<NodeRecord> nodes;
-  bool has_all_nodes = true;  ///< Else the others follow, each by on_node_changed().
-  std::vector<std::string> stun_servers;
-};
-
-enum class SignalFailure { kNoSuchNode, kOffline, kTooMany };
-
-/// Why the server turned this node away. `is_final`: trying again with the same token or key cannot
-/// help; a person must act.
-struct Refusal {
-  std::string text;
-  bool is_final = false;
-};
 
 class ServerLinkHandler {
  public:
@@ -57,6 +28,19 @@ class ServerLinkHandler {
   virtual void on_server_lost() = 0;
   /// This node's address as the server sees it now.
   virtual void on_observed(const Address& address) = 0;
+};
+
+/// What the server says about relays (relay/relay_client.h, relay_service.h).
+class ServerRelayHandler {
+ public:
+  virtual ~ServerRelayHandler() = default;
+  /// As a relay this node proves tickets with it from now on.
+  virtual void on_relay_secret(const RelaySecretKey& secret) = 0;
+  virtual void on_relay_grant(const RelayGrant& grant) = 0;
+  virtual void on_credit(const Credit& credit) = 0;
+  /// From a node of another network, with which a relay was granted to one of the two.
+  virtual void on_stranger_signal(const NodeId& from, ByteView body,
+                                  std::optional<Address> seen_at) = 0;
 };
 
 class ServerLink final : public session::SessionHandler {
@@ -74,6 +58,8 @@ class ServerLink final : public session::SessionHandler {
   ServerLink(NodeContext& context, ServerLinkHandler& handler, Options options);
   ~ServerLink() override;
 
+  /// nullptr: nobody wants to hear of relays. Outlives the link.
+  void set_relay_handler(ServerRelayHandler* handler) { relay_handler_ = handler; }
   void start();
   void on_timeout();
   std::optional<TimePoint> next_timeout() const;
@@ -85,6 +71,12 @@ class ServerLink final : public session::SessionHandler {
   /// nothing.
   void ask_address();
   void forget_join_secret();
+  // As send_signal(). Nothing of it is repeated: who wants an answer asks again.
+  bool send_relay_wish(const RelayWish& wish);
+  bool send_share_offer(const ShareOffer& offer);
+  bool send_receipt(ByteView body, ByteView signature);
+  bool send_relay_report(const RelayReport& report);
+  bool ask_credit(std::uint64_t number);
 
   State state() const { return state_; }
   const std::string& reason() const { return reason_; }
@@ -94,6 +86,15 @@ class ServerLink final : public session::SessionHandler {
   std::optional<Path> path() const;  ///< Of the session, if there is one.
   /// Where the server sees this node's UDP over IPv4, also while the session uses IPv6.
   std::optional<Address> reflexive_v4() const;
+  /// The server's wall clock now, as it last told, advanced by this machine's monotonic clock: this
+  /// machine's own wall clock may be wrong by years. nullopt: not told yet.
+  std::optional<WallTime> server_time() const;
+  const NodeId& server_id() const { return options_.server; }
+
+  /// The session while it is welcome, for who has a stream of their own in it (a relay's client).
+  session::Session* session() { return is_welcome_ ? session_ : nullptr; }
+  /// As PeerLink::use().
+  void use(session::StreamId id, forward::StreamUser* user) { users_.use(id, user); }
 
   // session::SessionHandler
   void on_established(session::Session& session) override;
@@ -116,11 +117,17 @@ class ServerLink final : public session::SessionHandler {
   void lose(std::string reason);
   void send_frame(ByteView message);
   void flush();
+  bool send_if_connected(ByteView message);
   void on_message(ByteView message);
+  void on_welcome(const Welcome& welcome);
+  void on_refused(const Refusal& refusal);
+  void on_signal(const CarriedSignal& signal);
+  void on_relay_news(const ServerMessage& message);
   void drop_session(std::string_view reason);
 
   NodeContext& context_;
   ServerLinkHandler& handler_;
+  ServerRelayHandler* relay_handler_ = nullptr;
   Options options_;
   State state_ = State::kWaiting;
   std::string reason_ = "starting";
@@ -137,6 +144,12 @@ class ServerLink final : public session::SessionHandler {
   std::optional<TimePoint> lost_path_at_;  ///< Gives the path up if none is back by then.
   TimePoint connected_at_;
   std::optional<TimePoint> asked_address_at_;
+  struct ToldTime {
+    WallTime wall;
+    TimePoint at;
+  };
+  std::optional<ToldTime> told_time_;
+  StreamUsers users_;  ///< Of streams beside the control stream.
 };
 
 }  // namespace openp2p::agent
