@@ -5,6 +5,7 @@
 
 #include "agent/server_link.h"
 #include "agent/test_party.h"
+#include "agent/test_platform.h"
 #include "base/check.h"
 #include "forward/test_ends.h"
 #include "quic/packet_protection.h"
@@ -15,43 +16,6 @@ using namespace openp2p::agent;
 
 namespace {
 
-class NoPlatform final : public Platform {
- public:
-  Result<std::unique_ptr<Listener>> listen(const Address&,
-                                           std::function<void(Stream, TimePoint)>) override {
-    return std::make_error_code(std::errc::operation_not_supported);
-  }
-  std::unique_ptr<Pending> dial(const std::string&, std::uint16_t, Duration,
-                                std::function<bool(const IpAddress&)>,
-                                std::function<void(Result<Stream>, TimePoint)>) override {
-    return nullptr;
-  }
-  std::unique_ptr<Pending> resolve(const std::string&,
-                                   std::function<void(std::vector<Address>, TimePoint)>) override {
-    return nullptr;
-  }
-  Result<std::unique_ptr<DatagramSocket>> open_datagrams(bool, OnDatagram) override {
-    return std::make_error_code(std::errc::operation_not_supported);
-  }
-  Result<std::unique_ptr<ConnectionPort>> open_connections(bool,
-                                                           path::ConnectionHandler&) override {
-    return std::make_error_code(std::errc::operation_not_supported);
-  }
-  std::vector<IpAddress> local_addresses() const override { return {}; }
-  std::vector<net::Gateway> gateways() const override { return {}; }
-  Result<std::unique_ptr<DatagramSocket>> open_gateway_datagrams(const net::Gateway&,
-                                                                 OnDatagram) override {
-    return std::make_error_code(std::errc::operation_not_supported);
-  }
-  std::unique_ptr<Pending> hear_announcements(const net::Gateway&, OnDatagram) override {
-    return nullptr;
-  }
-  std::unique_ptr<Pending> ask_gateway(
-      net::GatewayRequest, std::function<void(const net::GatewayAnswer&, TimePoint)>) override {
-    return nullptr;
-  }
-};
-
 void check_record(const NodeRecord& record) {
   CHECK(is_valid_name(record.name));
   for (const std::string* label : {&record.version, &record.platform}) {
@@ -60,7 +24,7 @@ void check_record(const NodeRecord& record) {
 }
 
 /// Holds the link to its contract with the node.
-class Checker final : public ServerLinkHandler {
+class Checker final : public ServerLinkHandler, public ServerRelayHandler {
  public:
   void on_welcome(const Welcome& welcome) override {
     CHECK(!std::exchange(is_welcome_, true));
@@ -87,6 +51,22 @@ class Checker final : public ServerLinkHandler {
   }
   void on_server_lost() override { CHECK(std::exchange(is_welcome_, false)); }
   void on_observed(const Address&) override { CHECK(is_welcome_); }
+  void on_relay_secret(const RelaySecretKey&) override { CHECK(is_welcome_); }
+  void on_relay_grant(const RelayGrant& grant) override {
+    CHECK(is_welcome_ && grant.relays.size() <= kGrantRelaysMax);
+    CHECK(printable(grant.reason, 500) == grant.reason);
+    CHECK(printable(grant.reason_name, 500) == grant.reason_name);
+    for (const GrantedRelay& relay : grant.relays) {
+      CHECK(relay.ticket.size() <= kTicketBytesMax);
+      CHECK(relay.name.empty() || is_valid_name(relay.name));
+    }
+  }
+  void on_credit(const Credit& credit) override {
+    CHECK(is_welcome_ && printable(credit.reason, 500) == credit.reason);
+  }
+  void on_stranger_signal(const NodeId&, ByteView body, std::optional<Address>) override {
+    CHECK(is_welcome_ && body.size() <= kControlMessageBytesMax);
+  }
 
   bool was_refused = false;
 
@@ -117,6 +97,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   context.endpoint = &endpoint;
   Checker checker;
   ServerLink link(context, checker, {kServer.id(), {"192.0.2.1:27183"}, {}, "node", "1", "test"});
+  link.set_relay_handler(&checker);
   link.start();
   forward::FakeSession session;
   link.on_established(session);

@@ -57,9 +57,10 @@ Node::Node(const Options& options, TimePoint now)
       started_at_(now),
       name_(options.name),
       endpoint_(std::make_unique<session::Endpoint>(endpoint_options(options, *this))),
-      services_(context_, buffers_),
+      datagrams_(context_),
+      services_(context_, buffers_, datagrams_),
       forwards_(
-          context_, buffers_,
+          context_, buffers_, datagrams_,
           [this](const std::string& peer, std::string& reason) { return find_peer(peer, reason); }),
       pinger_(context_,
               [this](const PeerLink& peer, PingReply& reply) {
@@ -70,9 +71,19 @@ Node::Node(const Options& options, TimePoint now)
               }),
       server_(context_, *this, server_options(options)),
       nat_watch_(context_, watch_options()),
-      port_mapper_(context_, [this] { on_candidates_changed(); }) {
+      port_mapper_(context_, [this] { on_candidates_changed(); }),
+      relaying_(context_, server_, *this, *this, options.lending),
+      cache_(options.identity->id(), options.server),
+      ways_(context_, server_, cache_, *this) {
   context_.endpoint = endpoint_.get();
+  if (!options_.known_peers.empty() && !cache_.decode(options_.known_peers)) {
+    context_.log.warning(now, "peers.not_read why=\"damaged, or of another server\"");
+  }
   services_.set_policy(options.policy);
+  services_.set_relay([this](session::Session& session, session::StreamId id) {
+    return relaying_.on_relay_stream(session, id);
+  });
+  server_.set_relay_handler(&relaying_);
 }
 
 Node::~Node() = default;
@@ -80,10 +91,14 @@ Node::~Node() = default;
 void Node::add_socket(SocketId socket, const Address& local) {
   sockets_.push_back({socket, local});
   endpoint_->add_socket(socket, local);
+  ways_.add_socket(socket, local);
 }
 
 void Node::start(TimePoint now) {
   context_.now = now;
+  recall_peers();
+  note_own_ports();
+  ways_.start();
   for (const ForwardSpec& spec : options_.forwards) forwards_.add(spec);
   if (uses_tcp()) tcp_port_ = options_.sockets->listen_tcp();
   endpoint_->set_tcp_port(tcp_port_);
@@ -104,6 +119,7 @@ NatWatch::Options Node::watch_options() {
 void Node::on_candidates_changed() {
   endpoint_->set_mapping_lifetime(nat_watch_.mapping_lifetime());
   for (auto& [id, peer] : peers_) peer->on_candidates_changed();
+  relaying_.on_candidates_changed();
   context_.wake();
 }
 
@@ -120,8 +136,10 @@ void Node::map_ports() {
 void Node::stop(TimePoint now) {
   context_.now = now;
   is_stopping_ = true;
+  store_peers();
   port_mapper_.stop();
   forwards_.stop();
+  relaying_.stop();
   for (auto& [id, peer] : peers_) peer->close("that node stopped");
   endpoint_->close_all(0, "that node stopped", now);
 }
@@ -130,6 +148,7 @@ void Node::on_datagrams(SocketId socket, const Address& from, ByteView datagrams
                         std::size_t segment_bytes, TimePoint now) {
   context_.now = now;
   endpoint_->on_datagrams(socket, from, datagrams, segment_bytes, now);
+  relaying_.deliver();
 }
 
 void Node::on_connected(SocketId socket, const Address& local, const Address& remote,
@@ -147,6 +166,7 @@ void Node::on_disconnected(SocketId socket, std::error_code why, TimePoint now) 
 
 void Node::on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) {
   context_.now = now;
+  if (ways_.on_stun(socket, from, datagram)) return;
   nat_watch_.on_stun(socket, from, datagram);
 }
 
@@ -158,8 +178,13 @@ void Node::on_timeout(TimePoint now) {
   nat_watch_.on_timeout();
   port_mapper_.on_timeout();
   for (auto& [id, peer] : peers_) peer->on_timeout();
+  datagrams_.on_timeout();
+  services_.on_timeout();
   forwards_.on_timeout();
   pinger_.on_timeout();
+  relaying_.on_timeout();
+  ways_.on_timeout();
+  if (store_at_ && now >= *store_at_) store_peers();
   for (auto& check : netchecks_) check->on_timeout();
 }
 
@@ -168,21 +193,37 @@ std::optional<TimePoint> Node::next_timeout() const {
   std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), server_.next_timeout());
   for (const auto& [id, peer] : peers_) next = earlier(next, peer->next_timeout());
   next = earlier(next, earlier(forwards_.next_timeout(), pinger_.next_timeout()));
+  next = earlier(next, earlier(datagrams_.next_timeout(), services_.next_timeout()));
   next = earlier(next, earlier(nat_watch_.next_timeout(), port_mapper_.next_timeout()));
+  next = earlier(next, relaying_.next_timeout());
+  next = earlier(next, earlier(ways_.next_timeout(), store_at_));
+  for (const ShareQuery& query : share_queries_) next = earlier(next, query.until);
   for (const auto& check : netchecks_) next = earlier(next, check->next_timeout());
   return next;
 }
 
 std::optional<session::Transmit> Node::poll_transmit(MutableByteView buffer, TimePoint now) {
   context_.now = now;
-  if (auto transmit = endpoint_->poll_transmit(buffer, now)) return transmit;
+  if (auto transmit = poll_carried(buffer)) return transmit;
   // Everything is said: nobody is inside a callback, so what is finished can go.
   services_.sweep();
   forwards_.sweep();
   pinger_.sweep();
   removed_.clear();
+  relaying_.sweep();
+  answer_share_queries();
   std::erase_if(netchecks_, [](const auto& check) { return check->is_done(); });
-  return endpoint_->poll_transmit(buffer, now);
+  return poll_carried(buffer);
+}
+
+/// What goes over a relayed path goes into the session with the relay, which then has something to
+/// send.
+std::optional<session::Transmit> Node::poll_carried(MutableByteView buffer) {
+  for (;;) {
+    auto transmit = endpoint_->poll_transmit(buffer, context_.now);
+    if (!transmit) return std::nullopt;
+    if (!relaying_.carry(*transmit, buffer.first(transmit->bytes))) return transmit;
+  }
 }
 
 void Node::on_network_changed(TimePoint now) {
@@ -192,6 +233,8 @@ void Node::on_network_changed(TimePoint now) {
   nat_watch_.on_network_changed();
   port_mapper_.on_network_changed();
   for (auto& [id, peer] : peers_) peer->on_network_changed();
+  relaying_.on_network_changed();
+  ways_.on_network_changed();
 }
 
 void Node::on_welcome(const Welcome& welcome) {
@@ -214,6 +257,8 @@ void Node::on_welcome(const Welcome& welcome) {
   for (const NodeRecord& record : welcome.nodes) gone.erase(record.id);
   for (const NodeId& id : gone) on_node_removed(id);
   for (const NodeRecord& record : welcome.nodes) put_record(record);
+  relaying_.on_server_connected();
+  ways_.on_server_connected();
   for (auto& [id, peer] : peers_) peer->on_server_connected();
   forwards_.on_peers_changed();
 }
@@ -234,6 +279,8 @@ void Node::put_record(const NodeRecord& record) {
     name_ = record.name;
     return;
   }
+  cache_.put({record.id, record.name, record.incarnation, record.version, record.platform});
+  store_peers_soon();
   const auto found = peers_.find(record.id);
   if (found != peers_.end()) {
     found->second->set_record(record);
@@ -245,10 +292,14 @@ void Node::put_record(const NodeRecord& record) {
 void Node::on_node_removed(const NodeId& id) {
   const auto found = peers_.find(id);
   if (found == peers_.end()) return;
+  cache_.remove(id);
+  store_peers_soon();
   pinger_.on_peer_gone(*found->second);
   found->second->on_removed();
+  relaying_.on_peer_gone(*found->second);
   removed_.push_back(std::move(found->second));
   peers_.erase(found);
+  relaying_.on_nodes_changed();
 }
 
 void Node::on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) {
@@ -260,17 +311,20 @@ void Node::on_signal(const NodeId& from, ByteView body, std::optional<Address> s
                        signal.error().message());
     return;
   }
-  found->second->on_signal(*signal, seen_at);
+  on_peer_signal(*signal, body, seen_at);
 }
 
 void Node::on_signal_failed(const NodeId& to, std::uint64_t, SignalFailure why) {
   const auto found = peers_.find(to);
-  if (found == peers_.end()) return;
+  if (found == peers_.end()) return relaying_.on_signal_failed(to, why);
   found->second->on_signal_failed(why);
   if (why == SignalFailure::kNoSuchNode) on_node_removed(to);
 }
 
-void Node::on_server_lost() {}
+void Node::on_server_lost() {
+  relaying_.on_server_lost();
+  ways_.on_server_lost();
+}
 
 void Node::on_observed(const Address& address) {
   if (observed_ == address) return;
@@ -283,7 +337,7 @@ void Node::on_observed(const Address& address) {
 }
 
 bool Node::send_signal(const NodeId& to, ByteView body, std::uint64_t number) {
-  return server_.send_signal(to, body, number);
+  return ways_.send(to, body, number);
 }
 
 std::vector<path::Candidate> Node::local_candidates() const {
@@ -334,6 +388,7 @@ bool Node::refresh_profile() {
   if (profile().udp.allocation != nat::PortAllocation::kSequential) return false;
   nat_watch_.refresh([this] {
     for (auto& [id, peer] : peers_) peer->on_profile_fresh();
+    relaying_.on_profile_fresh();
     context_.wake();
   });
   return true;
@@ -341,20 +396,65 @@ bool Node::refresh_profile() {
 
 Duration Node::server_rtt() const { return server_.rtt().value_or(Duration::zero()); }
 
-bool Node::is_needed(const PeerLink& peer) const { return forwards_.needs(peer); }
+bool Node::is_needed(const PeerLink& peer) const {
+  return forwards_.needs(peer) || relaying_.needs(peer);
+}
+
+bool Node::is_wanted_for_itself(const PeerLink& peer) const {
+  return forwards_.needs(peer) || pinger_.needs(peer);
+}
+
+PeerLink* Node::own_node(const NodeId& id) const {
+  const auto found = peers_.find(id);
+  return found == peers_.end() ? nullptr : found->second.get();
+}
+
+RelayRule Node::relay_rule(const PeerLink& peer) const {
+  RelayRule rule;
+  rule.no_strangers = options_.avoids_strangers;
+  for (const ForwardSpec& spec : forwards_.specs()) {
+    const bool is_to_it = spec.peer == peer.record().name || spec.peer == peer.record().id.text();
+    if (!spec.is_enabled || !is_to_it) continue;
+    if (!spec.allows_relay) {
+      rule.is_forbidden = true;
+      rule.reason = "forward " + spec.name + " allows no relay (--no-relay)";
+    }
+    if (spec.relay.empty()) continue;
+    rule.is_pinned = true;
+    std::string reason;
+    const PeerLink* relay = find_peer(spec.relay, reason);
+    if (relay != nullptr) {
+      rule.only.push_back(relay->record().id);
+    } else if (!rule.is_forbidden) {
+      rule.reason = "forward " + spec.name + " allows no relay but " + printable(spec.relay) +
+                    ", and " + reason;
+    }
+  }
+  if (rule.is_pinned && rule.only.empty()) rule.is_forbidden = true;
+  return rule;
+}
 
 void Node::on_peer_stream(PeerLink& peer, session::StreamId id) {
   services_.on_peer_stream(peer, id);
 }
 
 void Node::on_session_up(PeerLink& peer) {
+  datagrams_.on_session_up(peer);
+  relaying_.on_session_up(peer);
+  ways_.on_session_up(peer);
+  note_path(peer);
   forwards_.on_session_up(peer);
   pinger_.on_session_up(peer);
 }
 
-void Node::on_peer_batch_end(PeerLink& peer) { forwards_.on_batch_end(peer); }
+void Node::on_peer_batch_end(PeerLink& peer) {
+  datagrams_.on_batch_end(peer);
+  forwards_.on_batch_end(peer);
+}
 
 void Node::on_session_down(PeerLink& peer, const std::string& reason) {
+  datagrams_.on_session_down(peer);
+  relaying_.on_session_down(peer);
   forwards_.on_session_down(peer, reason);
 }
 

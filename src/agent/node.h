@@ -13,11 +13,15 @@
 #include "agent/netcheck.h"
 #include "agent/node_context.h"
 #include "agent/node_control.h"
+#include "agent/peer_cache.h"
+#include "agent/peer_datagrams.h"
 #include "agent/peer_link.h"
 #include "agent/peer_services.h"
 #include "agent/pinger.h"
 #include "agent/port_mapper.h"
+#include "agent/relaying.h"
 #include "agent/server_link.h"
+#include "agent/signal_ways.h"
 #include "forward/accept_policy.h"
 #include "quic/packet_protection.h"
 
@@ -31,14 +35,20 @@ class NodeMemory {
  public:
   virtual ~NodeMemory() = default;
   virtual std::optional<std::string> store_forwards(const std::vector<ForwardSpec>& forwards) = 0;
+  virtual std::optional<std::string> store_share(unsigned mbit) = 0;
   /// The server knows this node's key now: the join secret is spent. `name` as recorded there.
   virtual void on_joined(const std::string& name) = 0;
   virtual void on_refused(const Refusal& refusal) = 0;
+  /// What is known of the peers, for Options::known_peers of the next start. What cannot be stored
+  /// is learnt again.
+  virtual void store_peers(ByteView peers) = 0;
 };
 
 class Node final : public NodeControl,
                    public ServerLinkHandler,
                    public PeerLinkHandler,
+                   private RelayingHost,
+                   private SignalWaysHost,
                    private session::StunHandler {
  public:
   struct Options {
@@ -60,10 +70,15 @@ class Node final : public NodeControl,
     path::MethodSet methods = path::MethodSet::all();  ///< To reach peers by.
     forward::AcceptPolicy policy;
     std::vector<ForwardSpec> forwards;
+    Lending::Options lending;
+    bool avoids_strangers = false;  ///< Never relayed by strangers' nodes.
+    Bytes known_peers;              ///< As NodeMemory::store_peers() got them; empty: none.
   };
   Node(const Options& options, TimePoint now);
   ~Node() override;
 
+  /// Of the main sockets when peers last heard of them: they ask there while no server is there.
+  OwnPorts last_ports() const { return cache_.own_ports(); }
   void add_socket(SocketId socket, const Address& local);
   void start(TimePoint now);  ///< After the sockets are there.
   void stop(TimePoint now);   ///< Tells everybody; poll_transmit() once more after it.
@@ -95,6 +110,8 @@ class Node final : public NodeControl,
                                    std::function<bool(const PingReply&)> reply) override;
   void netcheck(const NetcheckOptions& options,
                 std::function<void(const NetcheckReport&)> done) override;
+  void share(std::function<void(const ShareStatus&)> done) override;
+  std::optional<ControlError> set_share(unsigned mbit) override;
 
   // ServerLinkHandler
   void on_welcome(const Welcome& welcome) override;
@@ -120,21 +137,43 @@ class Node final : public NodeControl,
   void on_session_up(PeerLink& peer) override;
   void on_peer_batch_end(PeerLink& peer) override;
   void on_session_down(PeerLink& peer, const std::string& reason) override;
+  void on_attempt(PeerLink& peer) override { relaying_.on_attempt(peer); }
+  void on_meeting(PeerLink& peer) override { relaying_.on_meeting(peer); }
+  void on_peer_path(PeerLink& peer) override;
 
  private:
+  // RelayingHost
+  RelayRule relay_rule(const PeerLink& peer) const override;
+  bool is_wanted_for_itself(const PeerLink& peer) const override;
+  PeerLink* own_node(const NodeId& id) const override;
+  std::vector<PeerLink*> connected_nodes() const override;
+  void on_letter(const NodeId& relay, const NodeId& from, ByteView body) override {
+    ways_.on_letter(relay, from, body);
+  }
+  // SignalWaysHost
+  relay::RelayClient* relay_client(PeerLink& relay) override { return relaying_.client_of(relay); }
+  void on_peer_signal(const PeerSignal& signal, ByteView bytes,
+                      std::optional<Address> seen_at) override;
   // session::StunHandler
   void on_stun(SocketId socket, const Address& from, ByteView datagram, TimePoint now) override;
 
+  std::optional<session::Transmit> poll_carried(MutableByteView buffer);
   NatWatch::Options watch_options();
   void on_candidates_changed();
   void map_ports();
   path::Transport server_transport() const;
   bool uses_tcp() const;
   void put_record(const NodeRecord& record);
+  void recall_peers();
+  void note_own_ports();
+  void note_path(const PeerLink& peer);
+  void store_peers_soon();
+  void store_peers();
   PeerLink* find_peer(std::string_view name_or_id, std::string& reason) const;
   PeerStatus describe(const PeerLink& peer) const;
   PathEventStatus describe(const path::TimelineEntry& entry) const;
-  std::string path_kind(const Address& remote) const;
+  std::string path_kind(const Path& path) const;
+  void answer_share_queries();
   std::vector<std::string> stun_servers() const;
   std::optional<ControlError> store_forwards(std::vector<ForwardSpec> specs);
   std::optional<ControlError> judge_new(const ForwardSpec& spec) const;
@@ -159,12 +198,23 @@ class Node final : public NodeControl,
   std::map<NodeId, std::unique_ptr<PeerLink>> peers_;
   std::vector<std::unique_ptr<PeerLink>>
       removed_;  ///< Until no callback of theirs can be going on.
+  PeerDatagrams datagrams_;
   PeerServices services_;
   Forwards forwards_;
   Pinger pinger_;
   ServerLink server_;
   NatWatch nat_watch_;
   PortMapper port_mapper_;
+  Relaying relaying_;
+  PeerCache cache_;
+  SignalWays ways_;
+  std::optional<TimePoint> store_at_;  ///< What is known of peers has changed.
+  TimePoint stored_at_ = TimePoint::min();
+  struct ShareQuery {
+    std::function<void(const ShareStatus&)> done;
+    TimePoint until;
+  };
+  std::vector<ShareQuery> share_queries_;  ///< Wait for the server's account.
   std::uint16_t tcp_port_ = 0;  ///< Where TCP connections of peers are listened for; 0: nowhere.
   std::vector<std::unique_ptr<Netcheck>> netchecks_;
 };

@@ -16,6 +16,9 @@
 /// Threading: the agent's thread.
 namespace openp2p::agent {
 
+/// Ports of one forward: each costs a descriptor for each protocol. More is what a VPN is for.
+inline constexpr std::size_t kForwardPortsMax = 1'000;
+
 /// A forward as the user asked for it, and as it is stored.
 struct ForwardSpec {
   std::string name;  ///< is_valid_name(); unique on this node.
@@ -24,6 +27,12 @@ struct ForwardSpec {
   std::uint16_t port = 0;
   Address listen;  ///< Loopback unless the user named another address. Port 0: any free one.
   bool is_enabled = true;
+  std::uint16_t ports = 1;  ///< From `listen` and from `port` on, as many of each.
+  bool has_tcp = true;
+  bool has_udp = false;
+  std::string relay{};       ///< The only relay that may carry it: a node's name or id. Empty: any.
+  bool allows_relay = true;  ///< False: only over a direct path.
+  std::size_t listening_sockets() const { return std::size_t{ports} * (has_tcp + has_udp); }
   friend bool operator==(const ForwardSpec&, const ForwardSpec&) = default;
 };
 
@@ -34,11 +43,17 @@ struct ForwardStatus {
   std::string state;
   std::string reason;  ///< Why not listening, or why the last connection failed; may be empty.
   std::string hint;    ///< The exact command or step that would help; may be empty.
-  std::optional<Address> bound;
+  std::optional<Address> bound;  ///< The first port.
   std::uint64_t connections_now = 0;
   std::uint64_t connections_total = 0;
   std::uint64_t connections_failed = 0;
-  std::uint64_t bytes_sent = 0;
+  std::uint64_t flows_now = 0;  ///< Of UDP: one for each address of a local program.
+  std::uint64_t flows_total = 0;
+  std::uint64_t flows_failed = 0;
+  std::uint64_t datagrams_sent = 0;
+  std::uint64_t datagrams_received = 0;
+  std::uint64_t datagrams_dropped = 0;
+  std::uint64_t bytes_sent = 0;  ///< Of both protocols.
   std::uint64_t bytes_received = 0;
 };
 
@@ -64,14 +79,19 @@ struct PathEventStatus {
 struct PeerStatus {
   NodeId id;
   std::string name;
-  bool is_online = false;          ///< As the server says.
-  std::string session;             ///< "none", "connecting", "connected"
-  std::string path;                ///< "direct IPv4", "direct IPv6", "LAN"; empty without one.
+  bool is_online = false;  ///< As the server says.
+  std::string session;     ///< "none", "connecting", "connected"
+  /// "direct IPv4", "direct IPv6", "LAN", "relayed by nas (own node)"; empty without one.
+  std::string path;
+  std::string relay;               ///< Name of the relay in use; empty: none.
+  std::string relay_kind;          ///< "own node", "shared node", "server"; empty: none.
   std::optional<Address> address;  ///< The peer's end of the path in use.
   std::optional<Duration> rtt;
-  std::string method;       ///< What brought the path: "direct", "punch", .. (path/method.h).
-  std::string reason;       ///< Why there is no path, or no better one; may be empty.
-  std::string reason_code;  ///< The same for machines: "none", "no-answer", ..
+  std::string method;  ///< What brought the path: "direct", "punch", .. (path/method.h).
+  /// Why there is no path, or no better one: of a relayed one, why it is not direct; may be empty.
+  std::string reason;
+  std::string relay_reason;  ///< Why there is no relay where one was asked for; may be empty.
+  std::string reason_code;   ///< As `reason` for machines: "none", "no-answer", ..
   std::optional<Duration> retry_in;       ///< When it is tried again, where there is no session.
   std::vector<PathEventStatus> timeline;  ///< Oldest first, of the attempts so far.
   std::vector<PathCandidateStatus> candidates;
@@ -99,6 +119,46 @@ struct NodeStatus {
   bool accepts_lan = false;
   std::vector<std::string> accepts;  ///< "HOST:PORT" destinations allowed besides the node itself.
   std::vector<std::string> methods;  ///< That may be used to reach peers (path/method.h).
+};
+
+/// A pair of others' that this node carries. A relay knows who, and how much; nothing else.
+struct LentStatus {
+  NodeId one, other;
+  bool is_lent = false;    ///< To strangers; else to nodes of this network.
+  bool is_joined = false;  ///< Both ends are there.
+  std::uint64_t bytes = 0;
+  std::uint64_t bits_per_second = 0;  ///< Lately.
+  Duration age{}, idle{};
+};
+
+/// A relay that carries for this node.
+struct BorrowedStatus {
+  NodeId peer;
+  NodeId relay;
+  std::string kind;        ///< "own node", "shared node", "server"
+  bool is_joined = false;  ///< Both ends are there.
+  bool is_in_use = false;  ///< Else it waits for the path in use to fail.
+  std::uint64_t bytes_sent = 0, bytes_received = 0;
+  Duration age{};
+};
+
+/// 1 Tbit/s: more is a mistake.
+inline constexpr unsigned kShareMbitMax = 1'000'000;
+
+struct ShareStatus {
+  unsigned share_mbit = 0;
+  bool lends = false;
+  std::uint64_t cap_bits_per_second = 0;
+  std::uint64_t lent_bits_per_second = 0;  ///< In use by strangers, lately.
+  std::uint64_t lent_bytes_now = 0;        ///< Since the agent started.
+  std::uint64_t borrowed_bytes_now = 0;    ///< Likewise.
+  std::vector<LentStatus> lent;
+  std::vector<BorrowedStatus> borrowed;
+  /// As the server last told, of all nodes of the user; otherwise unknown.
+  bool has_credit = false;
+  std::uint64_t lent_bytes = 0, borrowed_bytes = 0, allowance_bytes = 0, lent_here_bytes = 0;
+  bool may_borrow = false;
+  std::string reason;  ///< Why nothing is lent or borrowed, or why no more, and what to do.
 };
 
 struct PingReply {
@@ -175,6 +235,11 @@ class NodeControl {
                                            std::function<bool(const PingReply&)> reply) = 0;
   virtual void netcheck(const NetcheckOptions& options,
                         std::function<void(const NetcheckReport&)> done) = 0;
+  /// What is lent and borrowed. Asks the server for the account, and so calls back later, within
+  /// seconds; with what was told before where it does not answer.
+  virtual void share(std::function<void(const ShareStatus&)> done) = 0;
+  /// nullopt: done, and stored. 0: neither lends nor borrows.
+  virtual std::optional<ControlError> set_share(unsigned mbit) = 0;
 };
 
 }  // namespace openp2p::agent

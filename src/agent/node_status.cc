@@ -80,7 +80,9 @@ NodeStatus Node::status() const {
 }
 
 /// "LAN": both ends are addresses of one site, so no NAT is between them.
-std::string Node::path_kind(const Address& remote) const {
+std::string Node::path_kind(const Path& path) const {
+  if (path::is_relayed(path.socket)) return relaying_.path_text(path.socket);
+  const Address& remote = path.remote;
   if (remote.ip.is_private() || remote.ip.is_loopback() || remote.ip.is_link_local()) return "LAN";
   return remote.ip.is_v4() ? "direct IPv4" : "direct IPv6";
 }
@@ -113,6 +115,7 @@ PeerStatus Node::describe(const PeerLink& peer) const {
   for (const path::TimelineEntry& entry : peer.timeline()) {
     status.timeline.push_back(describe(entry));
   }
+  status.relay_reason = relaying_.reason(peer);
   const session::Session* session = peer.session();
   if (session == nullptr) return status;
   status.bytes_sent = session->bytes_sent();
@@ -120,8 +123,14 @@ PeerStatus Node::describe(const PeerLink& peer) const {
   const path::PathFinder* paths = const_cast<session::Session*>(session)->paths();
   if (paths == nullptr) return status;
   if (const Path* selected = paths->selected()) {
-    status.path = path_kind(selected->remote);
-    status.address = selected->remote;
+    status.path = path_kind(*selected);
+    if (const auto via = relaying_.via(selected->socket)) {
+      status.relay = relaying_.name_of(*via);
+      status.relay_kind = relay_kind_text(via->kind);
+      status.reason = path::reason_text(paths->reason());
+    } else {
+      status.address = selected->remote;
+    }
     status.rtt = session->rtt();
     if (const auto method = paths->method()) status.method = path::method_text(*method);
   }
@@ -177,6 +186,7 @@ std::optional<ControlError> Node::add_forward(const ForwardSpec& spec) {
   specs.push_back(spec);
   if (auto error = store_forwards(std::move(specs))) return error;
   forwards_.add(spec);
+  relaying_.on_rule_changed();
   return std::nullopt;
 }
 
@@ -186,6 +196,7 @@ std::optional<ControlError> Node::remove_forward(std::string_view name) {
   std::erase_if(specs, [&](const ForwardSpec& spec) { return spec.name == name; });
   if (auto error = store_forwards(std::move(specs))) return error;
   forwards_.remove(name);
+  relaying_.on_rule_changed();
   return std::nullopt;
 }
 
@@ -197,6 +208,7 @@ std::optional<ControlError> Node::set_forward_enabled(std::string_view name, boo
   }
   if (auto error = store_forwards(std::move(specs))) return error;
   forwards_.set_enabled(name, enabled);
+  relaying_.on_rule_changed();
   return std::nullopt;
 }
 
@@ -207,6 +219,37 @@ std::optional<ControlError> Node::ping(std::string_view peer, unsigned count,
   if (link == nullptr) return ControlError{ControlError::Kind::kNotFound, reason};
   if (pinger_.start(*link, count, std::move(reply))) return std::nullopt;
   return ControlError{ControlError::Kind::kConflict, "too many pings run already; stop some"};
+}
+
+void Node::share(std::function<void(const ShareStatus&)> done) {
+  constexpr std::size_t kQueriesMax = 16;
+  constexpr Duration kPatience = std::chrono::seconds(3);
+  const bool is_asked = share_queries_.size() < kQueriesMax && relaying_.ask_credit();
+  if (!is_asked) return done(relaying_.share_status());
+  share_queries_.push_back({std::move(done), context_.now + kPatience});
+}
+
+/// Those whose answer has come, or will not.
+void Node::answer_share_queries() {
+  const bool is_fresh = relaying_.is_credit_fresh();
+  std::vector<ShareQuery> due;
+  std::erase_if(share_queries_, [&](ShareQuery& query) {
+    const bool is_due = is_fresh || context_.now >= query.until;
+    if (is_due) due.push_back(std::move(query));
+    return is_due;
+  });
+  for (const ShareQuery& query : due) query.done(relaying_.share_status());
+}
+
+std::optional<ControlError> Node::set_share(unsigned mbit) {
+  if (mbit > kShareMbitMax) {
+    return ControlError{ControlError::Kind::kInvalid, "at most 1,000,000 Mbit/s can be shared"};
+  }
+  if (const auto error = memory_.store_share(mbit)) {
+    return ControlError{ControlError::Kind::kUnavailable, *error};
+  }
+  relaying_.set_share(mbit);
+  return std::nullopt;
 }
 
 /// What the server named; where it named none, since it does not know its own address, the places

@@ -54,6 +54,11 @@ bool PeerLink::is_wanted() const {
 }
 
 void PeerLink::on_network_changed() {
+  if (is_relayed()) {  // What failed from there may work from here.
+    upgrades_ = 0;
+    next_round_at_.reset();
+    return start_round();
+  }
   // The peer knows an attempt once it was offered, since the server keeps the order.
   const bool is_offered = attempt_ && attempt_->is_offerer && !attempt_->profile_patience;
   if (is_offered || session_ != nullptr) return tell_news();
@@ -63,9 +68,8 @@ void PeerLink::on_network_changed() {
 }
 
 void PeerLink::on_candidates_changed() {
-  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
-  const bool has_path = paths != nullptr && paths->selected() != nullptr && !paths->is_doubted();
-  if (!has_path) on_network_changed();
+  if (!has_path() || paths()->is_doubted()) return on_network_changed();
+  if (is_relayed() && is_round_open()) tell_news();
 }
 
 void PeerLink::on_timeout() {
@@ -75,6 +79,7 @@ void PeerLink::on_timeout() {
   if (attempt_ && attempt_->resend_at && now >= *attempt_->resend_at)
     send(PeerSignal::Kind::kOffer);
   watch_attempt();
+  on_upgrade_timeout();
   if (retry_at_ && now >= *retry_at_) {
     retry_at_.reset();
     if (is_wanted() && state_ == State::kNone) start_attempt();
@@ -90,7 +95,8 @@ void PeerLink::on_timeout() {
 }
 
 std::optional<TimePoint> PeerLink::next_timeout() const {
-  std::optional<TimePoint> next = earlier(retry_at_, tcp_at_);
+  std::optional<TimePoint> next = earlier(earlier(retry_at_, tcp_at_), next_round_at_);
+  if (holds_tcp_ && is_relayed()) next = earlier(next, round_ends_at_);
   if (attempt_ && state_ == State::kConnecting) {
     next = earlier(next, earlier(look_at_, attempt_->deadline));
   }
@@ -106,11 +112,13 @@ void PeerLink::end_session(std::string_view reason) {
   session::Session* session = std::exchange(session_, nullptr);
   attempt_.reset();
   update_tcp();
+  next_round_at_.reset();
+  upgrades_ = 0;
   path_lost_at_.reset();
   recover_at_.reset();
   state_ = State::kNone;
   reason_ = reason;
-  lose_users();
+  users_.on_session_lost();
   if (session != nullptr) session->close(0, reason, context_.now);
   handler_.on_session_down(*this, reason_);
   if (is_wanted() && !retry_at_) retry_at_ = context_.now + kRetryFirst;
@@ -118,7 +126,7 @@ void PeerLink::end_session(std::string_view reason) {
 
 /// The finder goes with its session; who asks later wants to know what it did.
 void PeerLink::keep_timeline() {
-  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
+  const path::PathFinder* paths = this->paths();
   if (paths == nullptr) return;
   for (const path::TimelineEntry& entry : paths->timeline()) past_.add(entry);
   last_reason_ = paths->reason();
@@ -126,15 +134,25 @@ void PeerLink::keep_timeline() {
 
 std::vector<path::TimelineEntry> PeerLink::timeline() const {
   path::Timeline all = past_;
-  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
+  const path::PathFinder* paths = this->paths();
   if (paths != nullptr) {
     for (const path::TimelineEntry& entry : paths->timeline()) all.add(entry);
   }
   return all.entries();
 }
 
+const path::PathFinder* PeerLink::paths() const {
+  return session_ != nullptr ? session_->paths() : nullptr;
+}
+
+bool PeerLink::has_path() const { return paths() != nullptr && paths()->selected() != nullptr; }
+
+bool PeerLink::is_relayed() const {
+  return has_path() && path::is_relayed(paths()->selected()->socket);
+}
+
 path::ReasonCode PeerLink::reason_code() const {
-  const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
+  const path::PathFinder* paths = this->paths();
   return paths != nullptr ? paths->reason() : last_reason_;
 }
 
@@ -142,25 +160,6 @@ void PeerLink::close(std::string_view reason) {
   wanted_until_.reset();
   end_session(reason);
   retry_at_.reset();
-}
-
-void PeerLink::lose_users() {
-  auto users = std::exchange(users_, {});
-  batch_.clear();
-  for (auto& [id, use] : users) use.user->on_session_lost();
-}
-
-void PeerLink::use(session::StreamId id, forward::StreamUser* user) {
-  if (user == nullptr) {
-    users_.erase(id);
-  } else {
-    users_[id].user = user;
-  }
-}
-
-forward::StreamUser* PeerLink::user_of(session::StreamId id) {
-  const auto found = users_.find(id);
-  return found == users_.end() ? nullptr : found->second.user;
 }
 
 void PeerLink::on_established(session::Session&) {
@@ -180,39 +179,37 @@ void PeerLink::on_stream_opened(session::Session& session, session::StreamId id)
 
 void PeerLink::on_stream_data(session::Session& session, session::StreamId id, ByteView data,
                               bool is_end) {
-  const auto found = users_.find(id);
-  if (&session != session_ || found == users_.end()) return session.consume(id, data.size());
-  if (!std::exchange(found->second.is_in_batch, true)) batch_.push_back(id);
-  found->second.user->on_stream_data(data, is_end);
+  const bool is_used = &session == session_ && users_.on_data(id, data, is_end);
+  if (!is_used) session.consume(id, data.size());
 }
 
 void PeerLink::on_stream_writable(session::Session&, session::StreamId id) {
-  if (auto* user = user_of(id)) user->on_stream_writable();
+  users_.on_writable(id);
 }
 
 void PeerLink::on_stream_reset(session::Session&, session::StreamId id, std::uint64_t) {
-  if (auto* user = user_of(id)) user->on_stream_reset();
+  users_.on_reset(id);
 }
 
 void PeerLink::on_stream_stopped(session::Session&, session::StreamId id, std::uint64_t) {
-  if (auto* user = user_of(id)) user->on_stream_stopped();
+  users_.on_stopped(id);
 }
 
-void PeerLink::on_stream_closed(session::Session&, session::StreamId id) {
-  auto* user = user_of(id);
-  if (user != nullptr) user->on_stream_closed();
-}
+void PeerLink::on_stream_closed(session::Session&, session::StreamId id) { users_.on_closed(id); }
 
 void PeerLink::on_path_changed(session::Session& session) {
   if (&session != session_ || session.paths() == nullptr) return;
+  watch_upgrade();
   update_tcp();
+  handler_.on_peer_path(*this);
+  if (&session != session_) return;
   const Path* path = session.paths()->selected();
   if (path != nullptr) {
     path_lost_at_.reset();
     recover_at_.reset();
     if (state_ == State::kConnected) reason_.clear();
-    context_.log.info(context_.now, "peer.path peer={} path={}", record_.id.brief(),
-                      path->remote.text());
+    context_.log.info(context_.now, "peer.path peer={} path={} relayed={}", record_.id.brief(),
+                      path->remote.text(), is_relayed());
     return;
   }
   if (!path_lost_at_) {
@@ -226,13 +223,7 @@ void PeerLink::on_path_changed(session::Session& session) {
 }
 
 void PeerLink::on_batch_end(session::Session&) {
-  for (std::size_t i = 0; i < batch_.size(); ++i) {
-    const auto found = users_.find(batch_[i]);
-    if (found == users_.end()) continue;
-    found->second.is_in_batch = false;
-    found->second.user->on_batch_end();
-  }
-  batch_.clear();
+  users_.on_batch_end();
   handler_.on_peer_batch_end(*this);
 }
 

@@ -5,13 +5,12 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "agent/node_context.h"
 #include "agent/peer_signal.h"
 #include "agent/server_link.h"
-#include "forward/stream_user.h"
+#include "agent/stream_users.h"
 #include "session/session.h"
 
 /// This node's relation to one peer: signalling, the session, and who uses its streams.
@@ -20,6 +19,9 @@
 /// know the check key and each other's candidates, start checks, and the offerer dials QUIC over
 /// the first path found. If both offer at once, the smaller NodeId's offer is kept. A failed
 /// attempt is repeated with backoff while somebody wants the session.
+///
+/// While a relay carries the session, a direct path is looked for in further rounds of the same
+/// attempt (peer_link_upgrade.cc): ever more rarely, and at once when a network changes.
 namespace openp2p::agent {
 
 class PeerLink;
@@ -50,6 +52,14 @@ class PeerLinkHandler {
   virtual void on_peer_batch_end(PeerLink& peer) = 0;
   /// The session, or the attempt to have one, ended. `reason` is for people.
   virtual void on_session_down(PeerLink& peer, const std::string& reason) = 0;
+
+  // For who finds relays; others need not care.
+  /// An attempt began, and this side is the one that asks.
+  virtual void on_attempt(PeerLink&) {}
+  /// The session exists and takes paths: PeerLink::any_session().
+  virtual void on_meeting(PeerLink&) {}
+  /// The path selected came, changed or went.
+  virtual void on_peer_path(PeerLink&) {}
 };
 
 class PeerLink final : public session::SessionHandler {
@@ -70,6 +80,15 @@ class PeerLink final : public session::SessionHandler {
   State state() const { return state_; }
   session::Session* session() { return state_ == State::kConnected ? session_ : nullptr; }
   const session::Session* session() const { return session_; }
+  /// Also while it is looking for its first path.
+  session::Session* any_session() { return session_; }
+  /// This side made the offer: it selects paths, and asks for relays.
+  bool is_asking() const { return attempt_ && attempt_->is_offerer; }
+  bool is_connecting() const { return state_ == State::kConnecting; }
+  bool is_attempt(const AttemptId& id) const { return attempt_ && attempt_->id == id; }
+  bool has_path() const;    ///< Of any kind.
+  bool is_relayed() const;  ///< The path in use goes over a relay.
+  bool has_direct() const { return has_path() && !is_relayed(); }
   /// Why there is no session, or what is being done about it.
   const std::string& reason() const { return reason_; }
   path::ReasonCode reason_code() const;  ///< Of the path, or of the last attempt to have one.
@@ -89,7 +108,7 @@ class PeerLink final : public session::SessionHandler {
   void close(std::string_view reason);
 
   /// Routes the calls for one stream of the session; nullptr takes the user off.
-  void use(session::StreamId id, forward::StreamUser* user);
+  void use(session::StreamId id, forward::StreamUser* user) { users_.use(id, user); }
 
   // session::SessionHandler
   void on_established(session::Session& session) override;
@@ -112,6 +131,7 @@ class PeerLink final : public session::SessionHandler {
     }  // Written out for clang 14: std::optional asks before the outer class is complete.
     AttemptId id{};
     bool is_offerer = false;
+    bool is_introduced = false;       ///< Our offer or answer was sent.
     std::optional<AgreementKey> key;  ///< Until the check key is derived.
     path::FinderTag local_tag;
     std::uint64_t sequence = 0;       ///< Of our signals.
@@ -120,6 +140,8 @@ class PeerLink final : public session::SessionHandler {
     TimePoint deadline;               ///< No session by then: the attempt failed.
     std::optional<TimePoint> resend_at;
     unsigned round = 0;  ///< Of both sides: what was tried before is varied.
+    std::uint64_t echo = 0;  ///< Of the peer's last challenge.
+    unsigned challenges = 0;
     path::SideProfile peer_profile;
     Duration peer_server_rtt = Duration::zero();
     /// The first signal waits until then for a fresh profile.
@@ -131,6 +153,12 @@ class PeerLink final : public session::SessionHandler {
   void wait_for_profile();
   void keep_timeline();
   void update_tcp();
+  const path::PathFinder* paths() const;
+  void start_round();
+  bool take_round(const PeerSignal& signal);
+  bool is_round_open() const;
+  void watch_upgrade();
+  void on_upgrade_timeout();
   void watch_attempt();
   void take_profile(const PeerSignal& signal);
   void set_profiles(TimePoint go_at);
@@ -139,15 +167,14 @@ class PeerLink final : public session::SessionHandler {
   Duration signal_way() const;
   void on_offer(const PeerSignal& signal);
   void on_answer(const PeerSignal& signal);
+  void on_challenge(const PeerSignal& signal);
   void on_candidates(const PeerSignal& signal);
   void refuse(const AttemptId& attempt);
   bool meet(const PeerSignal& signal, path::IceRole role);
   void add_remotes(const std::vector<path::Candidate>& candidates);
   void fail(std::string reason, path::ReasonCode code = path::ReasonCode::kNone);
   void end_session(std::string_view reason);
-  void lose_users();
   bool is_wanted() const;
-  forward::StreamUser* user_of(session::StreamId id);
 
   NodeContext& context_;
   PeerLinkHandler& handler_;
@@ -162,7 +189,10 @@ class PeerLink final : public session::SessionHandler {
   std::optional<TimePoint> recover_at_;  ///< Then candidates are sent again, for want of a path.
   std::optional<TimePoint> tcp_at_;      ///< Without a path by then, TCP is wanted as well.
   bool holds_tcp_ = false;
-  std::optional<TimePoint> look_at_;  ///< Whether the PathFinder has given up.
+  TimePoint round_ends_at_;                 ///< By then a round has found what it can find.
+  std::optional<TimePoint> next_round_at_;  ///< A relay carries: look for a direct path again.
+  unsigned upgrades_ = 0;                   ///< Rounds since there was a direct path.
+  std::optional<TimePoint> look_at_;        ///< Whether the PathFinder has given up.
   unsigned failures_ = 0;
   unsigned rounds_ = 0;  ///< Of those, the ones in which something was tried.
   std::optional<TimePoint> last_attempt_at_;
@@ -170,13 +200,7 @@ class PeerLink final : public session::SessionHandler {
   path::Timeline past_;  ///< Of finders that are gone.
   std::deque<AttemptId> seen_offers_;
   std::optional<Address> peer_seen_at_;  ///< By the server, when it carried the last signal.
-
-  struct Use {
-    forward::StreamUser* user = nullptr;
-    bool is_in_batch = false;
-  };
-  std::unordered_map<session::StreamId, Use> users_;
-  std::vector<session::StreamId> batch_;
+  StreamUsers users_;
 };
 
 }  // namespace openp2p::agent

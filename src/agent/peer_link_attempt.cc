@@ -17,6 +17,8 @@ constexpr Duration kRetryMax = 60s;
 /// Until routers have forgotten a search, on both sides, whose clocks are not in step: sooner, one
 /// side would spend what the other cannot match.
 constexpr Duration kRetrySearch = path::ProbeBudget::kEntryLifetime + 15s;
+/// Offers reach a peer at several addresses, and each may be asked once or twice.
+constexpr unsigned kChallengesMax = 8;
 constexpr std::size_t kSeenOffersMax = 64;  // The server may replay, but not end sessions with it.
 /// Where UDP works it takes a few round trips, and nobody's router has to keep TCP mappings as
 /// well.
@@ -38,12 +40,14 @@ void PeerLink::start_attempt() {
   attempt.local_tag = context_.endpoint->new_tag();
   last_attempt_at_ = context_.now;
   attempt.deadline = context_.now + kAttemptPatience;
+  round_ends_at_ = attempt.deadline;
   state_ = State::kConnecting;
   update_tcp();
   attempt.round = rounds_;
   if (failures_ == 0) reason_ = "waiting for the peer's answer through the server";
   handler_.doubt_own_address();
   wait_for_profile();
+  handler_.on_attempt(*this);
 }
 
 /// The first signal of an attempt tells the newest port of a NAT that counts, so it waits for it.
@@ -58,8 +62,7 @@ void PeerLink::on_profile_fresh() {
 
 /// A TCP mapping is kept only while a path is looked for and UDP gave none at once, or cannot.
 void PeerLink::update_tcp() {
-  const bool has_path = session_ != nullptr && session_->paths() && session_->paths()->selected();
-  const bool is_looking = attempt_ && !has_path;
+  const bool is_looking = attempt_ && (!has_path() || (is_relayed() && is_round_open()));
   if (!is_looking) tcp_at_.reset();
   if (is_looking && !tcp_at_ && !holds_tcp_) {
     const bool is_udp_blocked =
@@ -75,6 +78,7 @@ void PeerLink::update_tcp() {
 
 void PeerLink::send_first() {
   attempt_->profile_patience.reset();
+  if (attempt_->is_introduced && session_ != nullptr) return tell_news();  // A further round.
   if (attempt_->is_offerer) return send(PeerSignal::Kind::kOffer);
   send(PeerSignal::Kind::kAnswer);
   set_profiles(context_.now + signal_way() + kGoMargin);
@@ -122,8 +126,10 @@ void PeerLink::send(PeerSignal::Kind kind) {
   signal.server_rtt = handler_.server_rtt();
   signal.round = attempt_->round;
   signal.incarnation = context_.incarnation;
+  if (kind == PeerSignal::Kind::kOffer) signal.echo = attempt_->echo;
   signal.sequence = ++attempt_->sequence;
   const Bytes body = encode_signal(signal, context_.identity);
+  attempt_->is_introduced |= kind != PeerSignal::Kind::kCandidates;
   const bool is_sent = handler_.send_signal(record_.id, body, signal.sequence);
   if (kind != PeerSignal::Kind::kOffer) return;
   attempt_->offered_at = context_.now;
@@ -143,6 +149,8 @@ void PeerLink::on_signal(const PeerSignal& signal, std::optional<Address> seen_a
     case PeerSignal::Kind::kRefusal:
       if (attempt_ && signal.attempt == attempt_->id) fail("the peer refused: " + signal.reason);
       return;
+    case PeerSignal::Kind::kChallenge:
+      return on_challenge(signal);
   }
 }
 
@@ -167,6 +175,7 @@ void PeerLink::on_offer(const PeerSignal& signal) {
   attempt.local_tag = context_.endpoint->new_tag();
   attempt.peer_sequence = signal.sequence;
   attempt.deadline = context_.now + kAttemptPatience;
+  round_ends_at_ = attempt.deadline;
   attempt.round = signal.round;
   attempt.peer_profile = signal.profile;
   retry_at_.reset();
@@ -199,6 +208,14 @@ void PeerLink::on_answer(const PeerSignal& signal) {
   if (meet(signal, path::IceRole::kControlling)) set_profiles(context_.now + kGoMargin);
 }
 
+/// The offer came to the peer otherwise than through the server: it is shown to be new.
+void PeerLink::on_challenge(const PeerSignal& signal) {
+  if (!is_asking() || signal.attempt != attempt_->id || session_ != nullptr) return;
+  if (attempt_->profile_patience || ++attempt_->challenges > kChallengesMax) return;
+  attempt_->echo = signal.echo;
+  send(PeerSignal::Kind::kOffer);
+}
+
 void PeerLink::on_candidates(const PeerSignal& signal) {
   if (!attempt_ || signal.attempt != attempt_->id) return refuse(signal.attempt);
   if (session_ == nullptr) return;
@@ -206,6 +223,7 @@ void PeerLink::on_candidates(const PeerSignal& signal) {
   attempt_->peer_sequence = signal.sequence;
   take_profile(signal);
   add_remotes(signal.candidates);
+  if (take_round(signal)) return;
   if (!attempt_->profile_patience) set_profiles(context_.now + kGoMargin);
 }
 
@@ -231,7 +249,8 @@ bool PeerLink::meet(const PeerSignal& signal, path::IceRole role) {
   session_ = &context_.endpoint->meet(meeting, *this, context_.now);
   look_at_ = context_.now + kLookEvery;
   add_remotes(signal.candidates);
-  return true;
+  handler_.on_meeting(*this);
+  return session_ != nullptr;
 }
 
 void PeerLink::add_remotes(const std::vector<path::Candidate>& candidates) {

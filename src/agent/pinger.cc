@@ -1,5 +1,6 @@
 #include "agent/pinger.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -139,6 +140,11 @@ bool Pinger::start(PeerLink& peer, unsigned count, Reply reply) {
   runs_.push_back(std::make_unique<Run>(*this, peer, count, std::move(reply)));
   runs_.back()->next();
   return true;
+}
+
+bool Pinger::needs(const PeerLink& peer) const {
+  return std::ranges::any_of(
+      runs_, [&](const auto& run) { return run->peer() == &peer && !run->is_over(); });
 }
 
 void Pinger::on_session_up(PeerLink& peer) {

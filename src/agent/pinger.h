@@ -28,6 +28,7 @@ class Pinger {
 
   /// False where too many run already.
   bool start(PeerLink& peer, unsigned count, Reply reply);
+  bool needs(const PeerLink& peer) const;  ///< Somebody pings it.
   void on_session_up(PeerLink& peer);
   void on_peer_gone(PeerLink& peer);
   void on_timeout();

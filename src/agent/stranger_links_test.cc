@@ -1,0 +1,147 @@
+#include "agent/stranger_links.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "agent/test_party.h"
+#include "agent/test_platform.h"
+#include "quic/packet_protection.h"
+#include "sim/seeded_secrets.h"
+
+namespace openp2p::agent {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// The node that the links belong to: a public address, one of its LAN, and what is sent.
+class FakeNode final : public PeerLinkHandler {
+ public:
+  bool send_signal(const NodeId&, ByteView, std::uint64_t) override {
+    ++signals;
+    return true;
+  }
+  std::vector<path::Candidate> local_candidates() const override {
+    return {{path::CandidateType::kHost, {IpAddress::v4(192, 168, 1, 2), 1'000}, {}},
+            {path::CandidateType::kHost, {IpAddress::v4(198, 51, 100, 2), 1'000}, {}},
+            {path::CandidateType::kServerReflexive, {IpAddress::v4(203, 0, 113, 1), 5'000}, {}}};
+  }
+  path::SideProfile profile() const override { return {}; }
+  bool refresh_profile() override { return false; }
+  Duration server_rtt() const override { return 10ms; }
+  void hold_tcp() override {}
+  void release_tcp() override {}
+  void doubt_own_address() override {}
+  bool is_needed(const PeerLink&) const override { return true; }
+  void on_peer_stream(PeerLink&, session::StreamId) override { ADD_FAILURE(); }
+  void on_session_up(PeerLink&) override { ADD_FAILURE(); }
+  void on_peer_batch_end(PeerLink&) override { ADD_FAILURE(); }
+  void on_session_down(PeerLink&, const std::string&) override { ADD_FAILURE(); }
+
+  int signals = 0;
+};
+
+class StrangerLinksTest : public testing::Test, public StrangerHandler {
+ protected:
+  StrangerLinksTest() {
+    session::Endpoint::Options options;
+    options.identity = &node_.key();
+    options.protection = protection_.get();
+    options.secrets = &secrets_;
+    endpoint_.emplace(options);
+    context_.endpoint = &*endpoint_;
+    context_.wake = [] {};
+  }
+  void offer(const Party& from) {
+    PeerSignal signal;
+    signal.from = from.id();
+    signal.to = node_.id();
+    secrets_.fill(signal.attempt);
+    signal.agreement_key = AgreementKey::generate(secrets_).public_key();
+    signal.tag = path::FinderTag(7);
+    signal.sequence = 1;
+    links_.on_signal(from.id(), encode_signal(signal, from.key()), std::nullopt);
+  }
+  void pass(Duration time) {
+    context_.now += time;
+    links_.on_timeout();
+    links_.sweep();
+  }
+
+  void on_stranger_up(PeerLink&) override {}
+  void on_stranger_down(PeerLink&) override {}
+  void on_stranger_stream(PeerLink&, session::StreamId) override {}
+  bool is_stranger_needed(const NodeId& id) override { return needed_.contains(id); }
+
+  const Party node_{1}, stranger_{2};
+  std::unique_ptr<quic::PacketProtection> protection_ = quic::make_packet_protection();
+  sim::SeededSecrets secrets_{3};
+  NoPlatform platform_;
+  NodeContext context_{node_.key(), platform_, secrets_, Log(), Random(4), 5, {}, nullptr, {}};
+  std::optional<session::Endpoint> endpoint_;
+  std::set<NodeId> needed_;
+  FakeNode fake_;
+  StrangerLinks links_{context_, fake_, *this};
+};
+
+TEST_F(StrangerLinksTest, OffersAreTakenOnlyWhileThisNodeLends) {
+  offer(stranger_);
+  EXPECT_EQ(links_.size(), 0U);
+  EXPECT_EQ(fake_.signals, 0);
+
+  links_.set_lending(true);
+  offer(stranger_);
+
+  EXPECT_EQ(links_.size(), 1U);
+  EXPECT_EQ(fake_.signals, 1);  // The answer.
+}
+
+TEST_F(StrangerLinksTest, AFloodOfOffersIsLimited) {
+  links_.set_lending(true);
+  for (int i = 0; i < 200; ++i) offer(stranger_);
+  EXPECT_LE(fake_.signals, StrangerLinks::kOffersBurst);
+}
+
+TEST_F(StrangerLinksTest, SignalsThatAreNotTheirSendersOpenNothing) {
+  links_.set_lending(true);
+  const Party other(9);
+  PeerSignal signal;
+  signal.from = stranger_.id();
+  signal.to = node_.id();
+  signal.tag = path::FinderTag(7);
+  links_.on_signal(stranger_.id(), encode_signal(signal, other.key()), std::nullopt);
+  links_.on_signal(stranger_.id(), to_bytes(as_bytes("garbage")), std::nullopt);
+  EXPECT_EQ(links_.size(), 0U);
+}
+
+TEST_F(StrangerLinksTest, AddressesOfTheOwnSiteAreNotTold) {
+  const auto told = links_.local_candidates();
+  ASSERT_EQ(told.size(), 2U);
+  for (const path::Candidate& candidate : told) EXPECT_FALSE(candidate.address.ip.is_private());
+}
+
+TEST_F(StrangerLinksTest, TheirNumberIsLimited) {
+  for (std::size_t i = 0; i < StrangerLinks::kLinksMax; ++i) {
+    NodeId id;
+    id.key[0] = static_cast<std::byte>(i);
+    id.key[1] = static_cast<std::byte>(i >> 8);
+    id.key[2] = std::byte{1};
+    ASSERT_NE(links_.reach(id, context_.now + 10s), nullptr);
+  }
+  EXPECT_EQ(links_.reach(stranger_.id(), context_.now + 10s), nullptr);
+}
+
+TEST_F(StrangerLinksTest, WhatNobodyNeedsIsClosed) {
+  needed_.insert(stranger_.id());
+  links_.reach(stranger_.id(), context_.now + 10s);
+  NodeId other;
+  links_.reach(other, context_.now + 10s);
+
+  for (Duration passed{}; passed <= StrangerLinks::kIdleMax; passed += 10s) pass(10s);
+
+  EXPECT_EQ(links_.size(), 1U);
+  EXPECT_NE(links_.find(stranger_.id()), nullptr);
+}
+
+}  // namespace
+}  // namespace openp2p::agent
