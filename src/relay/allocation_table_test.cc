@@ -4,14 +4,10 @@
 
 #include <set>
 
+#include "relay/test_ids.h"
+
 namespace openp2p::relay {
 namespace {
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.key.fill(std::byte{number});
-  return id;
-}
 
 Ticket numbered(std::uint8_t number) {
   Ticket ticket;

@@ -305,10 +305,9 @@ TEST(RelayHostile, GarbageOnTheStreamEndsItWithWhatItHad) {
 void expect_unharmed(std::uint64_t seed,
                      const std::function<void(RelayWorld&, Channel, MutableByteView)>& tamper) {
   SCOPED_TRACE(testing::Message() << "seed " << seed);
-  ReadyRelay net(seed, kGbit);
-  net.meet();
-  ASSERT_TRUE(net.allocate_and_join(net.ticket(1)));
-  ASSERT_TRUE(net.run_until([&] { return net.a.inner.is_up && net.b.inner.is_up; }, 5s));
+  RelayWorld net(seed);
+  net.lend(kGbit);
+  ASSERT_TRUE(net.open_lent_session());
   net.b.tamper = [&](Channel channel, MutableByteView datagram) { tamper(net, channel, datagram); };
   net.a.inner.send(1'000'000);
   net.a.poke();

@@ -2,16 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include "relay/test_ids.h"
 #include "wire/codec.h"
 
 namespace openp2p::relay {
 namespace {
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.key.fill(std::byte{number});
-  return id;
-}
 
 template <class Message>
 Message through_end(const Message& message) {

@@ -6,6 +6,7 @@
 
 #include "quic/counting_new.h"
 #include "relay/relay_message.h"
+#include "relay/test_ids.h"
 #include "relay/test_session.h"
 #include "wire/control_frame.h"
 
@@ -13,12 +14,6 @@ namespace openp2p::relay {
 namespace {
 
 using namespace std::chrono_literals;
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.key.fill(std::byte{number});
-  return id;
-}
 
 /// A relay and its ends, in memory.
 struct Relayed : RelayHost {

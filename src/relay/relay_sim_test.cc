@@ -14,11 +14,7 @@ constexpr std::uint64_t kTenMbit = 10'000'000;
 TEST(Relay, CarriesASessionOfItsOwnNetworkWithoutAnyServer) {
   RelayWorld net(1);
   net.be_one_network();
-  ASSERT_TRUE(net.connect());
-  net.meet();
-
-  ASSERT_TRUE(net.allocate_and_join(std::nullopt));
-  ASSERT_TRUE(net.run_until([&] { return net.a.inner.is_up && net.b.inner.is_up; }, 5s));
+  ASSERT_TRUE(net.open_session([] { return std::nullopt; }));
   net.a.inner.send(3'000'000);
   net.a.poke();
 
@@ -32,11 +28,7 @@ TEST(Relay, CarriesASessionOfItsOwnNetworkWithoutAnyServer) {
 TEST(Relay, CarriesForStrangersWithTicketsAndSendsReceiptsOfBothEnds) {
   RelayWorld net(2);
   net.lend(100'000'000);
-  ASSERT_TRUE(net.connect());
-  net.meet();
-
-  ASSERT_TRUE(net.allocate_and_join(net.ticket(1)));
-  ASSERT_TRUE(net.run_until([&] { return net.a.inner.is_up && net.b.inner.is_up; }, 5s));
+  ASSERT_TRUE(net.open_lent_session());
   net.a.inner.send(20'000'000);
   net.a.poke();
   ASSERT_TRUE(net.run_until([&] { return net.has_all_of(20'000'000); }, 60s));
@@ -61,10 +53,7 @@ TEST(Relay, CarriesForStrangersWithTicketsAndSendsReceiptsOfBothEnds) {
 TEST(Relay, HoldsItsCapWhateverTheEndsSend) {
   RelayWorld net(3);
   net.lend(kTenMbit);
-  ASSERT_TRUE(net.connect());
-  net.meet();
-  ASSERT_TRUE(net.allocate_and_join(net.ticket(1)));
-  ASSERT_TRUE(net.run_until([&] { return net.a.inner.is_up && net.b.inner.is_up; }, 5s));
+  ASSERT_TRUE(net.open_lent_session());
   net.world.run_for(9min);  // Idle, but for checks.
   net.a.inner.send(60'000'000);
   net.a.poke();
@@ -129,10 +118,7 @@ TEST(Relay, ForgetsWhatNobodyUses) {
 TEST(Relay, ReleaseTellsTheOtherEndAndTheLastReceiptComesFirst) {
   RelayWorld net(7);
   net.lend(100'000'000);
-  ASSERT_TRUE(net.connect());
-  net.meet();
-  ASSERT_TRUE(net.allocate_and_join(net.ticket(1)));
-  ASSERT_TRUE(net.run_until([&] { return net.a.inner.is_up && net.b.inner.is_up; }, 5s));
+  ASSERT_TRUE(net.open_lent_session());
   net.a.inner.send(500'000);
   net.a.poke();
   ASSERT_TRUE(net.run_until([&] { return net.has_all_of(500'000); }, 30s));
@@ -202,10 +188,7 @@ TEST(Relay, CarriesLettersBetweenOwnNodesOnly) {
 TEST(Relay, GivesOwnTrafficPrecedenceOverWhatItLends) {
   RelayWorld net(11);
   net.lend(kTenMbit);
-  ASSERT_TRUE(net.connect());
-  net.meet();
-  ASSERT_TRUE(net.allocate_and_join(net.ticket(1)));
-  ASSERT_TRUE(net.run_until([&] { return net.a.inner.is_up && net.b.inner.is_up; }, 5s));
+  ASSERT_TRUE(net.open_lent_session());
   net.a.inner.send(60'000'000);
   net.relay.service().set_own_rate(7'000'000, net.relay.now());
   net.a.poke();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "relay/test_ids.h"
+
 namespace openp2p::relay {
 namespace {
 
@@ -9,12 +11,6 @@ using namespace std::chrono_literals;
 using Outcome = SpentTickets::Outcome;
 
 constexpr TimePoint kStart{};
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.key.fill(std::byte{number});
-  return id;
-}
 
 Ticket numbered(std::uint32_t number, std::uint64_t step) {
   Ticket ticket;

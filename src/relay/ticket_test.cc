@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
+#include "relay/test_ids.h"
 
 namespace openp2p::relay {
 namespace {
@@ -10,12 +11,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr WallTime kNow{1'800'000'000'000'000};
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.key.fill(std::byte{number});
-  return id;
-}
 
 TicketSecret secret(std::uint8_t number) {
   TicketSecret out;
