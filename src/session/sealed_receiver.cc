@@ -6,8 +6,8 @@
 
 namespace openp2p::session {
 
-SealedReceiver::SealedReceiver(SealedRatchet ratchet, const SealedLimits& limits)
-    : limits_(limits), ratchet_(std::move(ratchet)) {
+SealedReceiver::SealedReceiver(const SealedRatchet& ratchet, const SealedLimits& limits)
+    : limits_(limits), ratchet_(ratchet) {
   current_ = std::make_unique<Epoch>(ratchet_);
   prepare_next();
 }

@@ -34,7 +34,7 @@ class SealedReceiver {
     kForged,     ///< Not authentic.
   };
 
-  explicit SealedReceiver(SealedRatchet ratchet, const SealedLimits& limits = {});
+  explicit SealedReceiver(const SealedRatchet& ratchet, const SealedLimits& limits = {});
 
   /// Needs out.size() + kSealedOverhead == datagram.size(), for a datagram at least that long.
   /// `out` holds the payload only after kOpened.

@@ -4,8 +4,8 @@
 
 namespace openp2p::session {
 
-SealedSender::SealedSender(SealedId id, SealedRatchet ratchet, const SealedLimits& limits)
-    : limits_(limits), id_(id), ratchet_(std::move(ratchet)), key_(ratchet_.make_key()) {
+SealedSender::SealedSender(SealedId id, const SealedRatchet& ratchet, const SealedLimits& limits)
+    : limits_(limits), id_(id), ratchet_(ratchet), key_(ratchet_.make_key()) {
   CHECK(limits.datagrams_per_key_max > 0);
 }
 

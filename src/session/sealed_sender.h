@@ -13,7 +13,7 @@ namespace openp2p::session {
 /// an epoch.
 class SealedSender {
  public:
-  SealedSender(SealedId id, SealedRatchet ratchet, const SealedLimits& limits = {});
+  SealedSender(SealedId id, const SealedRatchet& ratchet, const SealedLimits& limits = {});
 
   /// Needs out.size() == payload.size() + kSealedOverhead. The two do not overlap.
   void seal(ByteView payload, MutableByteView out, TimePoint now);

@@ -1,6 +1,7 @@
 #include "session/sealed_traffic.h"
 
 #include <algorithm>
+#include <string>
 
 #include "base/check.h"
 #include "base/crypto.h"
@@ -56,15 +57,19 @@ SealedRatchet SealedTraffic::ratchet_of(SealedUse use, bool is_dialers) const {
 }
 
 SealedSender& SealedTraffic::sender_of(SealedUse use) {
-  std::optional<SealedSender>& sender = at(use).sender;
+  std::unique_ptr<SealedSender>& sender = at(use).sender;
   const bool is_dialers = agreement_.is_dialer;
-  if (!sender) sender.emplace(id_of(use, is_dialers), ratchet_of(use, is_dialers));
+  if (sender == nullptr) {
+    sender = std::make_unique<SealedSender>(id_of(use, is_dialers), ratchet_of(use, is_dialers));
+  }
   return *sender;
 }
 
 SealedReceiver& SealedTraffic::receiver_of(SealedUse use) {
-  std::optional<SealedReceiver>& receiver = at(use).receiver;
-  if (!receiver) receiver.emplace(ratchet_of(use, !agreement_.is_dialer));
+  std::unique_ptr<SealedReceiver>& receiver = at(use).receiver;
+  if (receiver == nullptr) {
+    receiver = std::make_unique<SealedReceiver>(ratchet_of(use, !agreement_.is_dialer));
+  }
   return *receiver;
 }
 

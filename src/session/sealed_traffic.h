@@ -2,7 +2,7 @@
 
 #include <array>
 #include <cstddef>
-#include <optional>
+#include <memory>
 
 #include "quic/connection.h"
 #include "session/sealed.h"
@@ -67,8 +67,8 @@ class SealedTraffic {
  private:
   struct Use {
     SealedHandler* handler = nullptr;
-    std::optional<SealedSender> sender;
-    std::optional<SealedReceiver> receiver;
+    std::unique_ptr<SealedSender> sender;
+    std::unique_ptr<SealedReceiver> receiver;
   };
   Use& at(SealedUse use) { return uses_[static_cast<std::size_t>(use)]; }
   SealedId id_of(SealedUse use, bool is_dialers) const;
