@@ -117,7 +117,10 @@ class RealConnectionPort final : public Platform::ConnectionPort, private net::S
 }  // namespace
 
 AsioPlatform::AsioPlatform(net::IoContext& io)
-    : io_(io), resolver_(net::make_name_resolver(io)), dialer_(io, *resolver_) {}
+    : io_(io),
+      resolver_(net::make_name_resolver(io)),
+      dialer_(io, *resolver_),
+      datagram_dialer_(io, *resolver_, datagram_memory_) {}
 
 Result<std::unique_ptr<Platform::Listener>> AsioPlatform::listen(
     const Address& at, std::function<void(Stream, TimePoint)> on_accept) {
@@ -141,6 +144,27 @@ std::unique_ptr<Platform::Pending> AsioPlatform::dial(
   auto dial = dialer_.dial(std::move(request), [done = std::move(done)](Result<Stream> stream) {
     done(std::move(stream), net::monotonic_now());
   });
+  return std::make_unique<RealPending<net::Dial>>(std::move(dial));
+}
+
+Result<Platform::Datagrams> AsioPlatform::listen_datagrams(
+    const Address& at, forward::LocalDatagramsHandler& handler) {
+  return net::listen_local_udp(io_, at, datagram_memory_, handler);
+}
+
+std::unique_ptr<Platform::Pending> AsioPlatform::dial_datagrams(
+    const std::string& host, std::uint16_t port, Duration timeout,
+    std::function<bool(const IpAddress&)> allows, forward::LocalDatagramsHandler& handler,
+    std::function<void(Result<Datagrams>, TimePoint)> done) {
+  net::DialRequest request;
+  request.host = host;
+  request.port = port;
+  request.timeout = timeout;
+  request.allows = std::move(allows);
+  auto dial = datagram_dialer_.dial(std::move(request), handler,
+                                    [done = std::move(done)](Result<Datagrams> datagrams) {
+                                      done(std::move(datagrams), net::monotonic_now());
+                                    });
   return std::make_unique<RealPending<net::Dial>>(std::move(dial));
 }
 

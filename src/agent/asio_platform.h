@@ -6,6 +6,7 @@
 #include "net/io_context.h"
 #include "net/name_resolver.h"
 #include "net/tcp_dialer.h"
+#include "net/udp_dialer.h"
 #include "net/udp_socket.h"
 
 namespace openp2p::agent {
@@ -20,6 +21,12 @@ class AsioPlatform final : public Platform {
   std::unique_ptr<Pending> dial(const std::string& host, std::uint16_t port, Duration timeout,
                                 std::function<bool(const IpAddress&)> allows,
                                 std::function<void(Result<Stream>, TimePoint)> done) override;
+  Result<Datagrams> listen_datagrams(const Address& at,
+                                     forward::LocalDatagramsHandler& handler) override;
+  std::unique_ptr<Pending> dial_datagrams(
+      const std::string& host, std::uint16_t port, Duration timeout,
+      std::function<bool(const IpAddress&)> allows, forward::LocalDatagramsHandler& handler,
+      std::function<void(Result<Datagrams>, TimePoint)> done) override;
   std::unique_ptr<Pending> resolve(
       const std::string& host_port,
       std::function<void(std::vector<Address>, TimePoint)> done) override;
@@ -41,7 +48,9 @@ class AsioPlatform final : public Platform {
   net::IoContext& io_;
   std::unique_ptr<net::NameResolver> resolver_;
   net::TcpDialer dialer_;
-  net::UdpBuffers probe_buffers_;  ///< Memory only once it is used.
+  net::LocalUdpMemory datagram_memory_;  ///< Memory only once it is used.
+  net::UdpDialer datagram_dialer_;
+  net::UdpBuffers probe_buffers_;  ///< Likewise.
 };
 
 }  // namespace openp2p::agent

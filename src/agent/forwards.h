@@ -10,13 +10,15 @@
 
 #include "agent/node_context.h"
 #include "agent/node_control.h"
+#include "agent/peer_datagrams.h"
 #include "agent/peer_link.h"
 #include "forward/flow.h"
 
 /// This node's forwards: ports that listen here, each carried to a peer's host and port.
 ///
 /// A port listens at once, before any peer is reachable. A connection made meanwhile waits, at most
-/// kPatience, and is then reset; the forward's status says why.
+/// kPatience, and is then reset; the forward's status says why. Datagrams wait likewise, a bounded
+/// number for each program that sends them (udp_clients.h).
 namespace openp2p::agent {
 
 class Forwards {
@@ -31,7 +33,8 @@ class Forwards {
   /// Finds the link to a peer by its name or id; nullptr with a reason where there is none.
   using FindPeer = std::function<PeerLink*(const std::string& peer, std::string& reason)>;
 
-  Forwards(NodeContext& context, forward::BufferPool& buffers, FindPeer find_peer);
+  Forwards(NodeContext& context, forward::BufferPool& buffers, PeerDatagrams& datagrams,
+           FindPeer find_peer);
   ~Forwards();
 
   void add(const ForwardSpec& spec);  ///< The name is not in use.
@@ -41,6 +44,7 @@ class Forwards {
   std::vector<ForwardSpec> specs() const;
   std::vector<ForwardStatus> status() const;
   std::size_t size() const { return forwards_.size(); }
+  std::size_t listening_sockets() const;  ///< Of all forwards, disabled ones too.
 
   bool needs(const PeerLink& peer) const;  ///< An enabled forward leads to it.
   void on_session_up(PeerLink& peer);
@@ -60,6 +64,7 @@ class Forwards {
   friend class Connection;
   NodeContext& context_;
   forward::BufferPool& buffers_;
+  PeerDatagrams& datagrams_;
   FindPeer find_peer_;
   std::map<std::string, std::unique_ptr<Forward>, std::less<>> forwards_;
   bool has_finished_ = false;

@@ -9,6 +9,7 @@
 #include "base/address.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "forward/local_datagrams.h"
 #include "forward/local_stream.h"
 #include "net/gateway_request.h"
 #include "path/connection_handler.h"
@@ -50,6 +51,7 @@ class Platform {
   };
   using OnDatagram = std::function<void(const Address& from, ByteView datagram, TimePoint now)>;
   using Stream = std::unique_ptr<forward::LocalStream>;
+  using Datagrams = std::unique_ptr<forward::LocalDatagrams>;
 
   virtual ~Platform() = default;
 
@@ -61,6 +63,15 @@ class Platform {
                                         Duration timeout,
                                         std::function<bool(const IpAddress&)> allows,
                                         std::function<void(Result<Stream>, TimePoint)> done) = 0;
+  /// A port that local programs send datagrams to. `handler` outlives the socket.
+  virtual Result<Datagrams> listen_datagrams(const Address& at,
+                                             forward::LocalDatagramsHandler& handler) = 0;
+  /// As dial(), for a socket whose one remote address is the first of those allowed that can be
+  /// had. `handler` outlives the dial and the socket.
+  virtual std::unique_ptr<Pending> dial_datagrams(
+      const std::string& host, std::uint16_t port, Duration timeout,
+      std::function<bool(const IpAddress&)> allows, forward::LocalDatagramsHandler& handler,
+      std::function<void(Result<Datagrams>, TimePoint)> done) = 0;
   /// All addresses of "host:port", IPv6 and IPv4; empty where the name is not known now.
   virtual std::unique_ptr<Pending> resolve(
       const std::string& host_port, std::function<void(std::vector<Address>, TimePoint)> done) = 0;

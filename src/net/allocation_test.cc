@@ -7,6 +7,7 @@
 
 #include "net/deferred.h"
 #include "net/framed_stream.h"
+#include "net/local_udp.h"
 #include "net/tcp_dialer.h"
 #include "net/tcp_listener.h"
 #include "net/test_loop.h"
@@ -87,6 +88,46 @@ class FramedPlayer final : public FramedHandler {
  private:
   Bytes burst_;
 };
+
+/// A local program's side of a forward, or its destination's: throws one burst to and fro.
+class LocalPlayer final : public forward::LocalDatagramsHandler {
+ public:
+  void serve(const forward::LocalEnds& to, TimePoint now) {
+    for (int i = 0; i < kDatagrams; ++i) socket->send(to, datagram_);
+    socket->flush(now);
+  }
+  void on_datagrams(const forward::LocalEnds& from, const DatagramTrain& train,
+                    TimePoint now) override {
+    bytes_received += train.datagrams.size();
+    if (bytes_received % (datagram_.size() * kDatagrams) != 0) return;
+    ++rallies;
+    serve(from, now);
+  }
+  void on_failed(std::error_code, TimePoint) override {}
+
+  std::unique_ptr<forward::LocalDatagrams> socket;
+  std::size_t bytes_received = 0;
+  int rallies = 0;
+
+ private:
+  static constexpr int kDatagrams = 40;
+  Bytes datagram_ = Bytes(1'200);
+};
+
+TEST(Allocation, LocalUdpAllocatesNothingPerDatagram) {
+  IoContext io;
+  LocalUdpMemory memory;
+  LocalPlayer program, service;
+  service.socket = *listen_local_udp(io, kAny, memory, service);
+  program.socket = *connect_local_udp(io, {service.socket->local_address()}, memory, program);
+  program.serve({}, monotonic_now());
+  play(io, program.rallies, 10);
+
+  const std::size_t before = allocations;
+  play(io, program.rallies, 500);
+
+  EXPECT_EQ(allocations - before, 0u);
+}
 
 TEST(Allocation, UdpAllocatesNothingPerBatch) {
   IoContext io;

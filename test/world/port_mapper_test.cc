@@ -30,6 +30,17 @@ class GatewayScript final : public agent::Platform {
                                 std::function<void(Result<Stream>, TimePoint)> done) override {
     return platform_.dial(host, port, timeout, std::move(allows), std::move(done));
   }
+  Result<Datagrams> listen_datagrams(const Address& at,
+                                     forward::LocalDatagramsHandler& handler) override {
+    return platform_.listen_datagrams(at, handler);
+  }
+  std::unique_ptr<Pending> dial_datagrams(
+      const std::string& host, std::uint16_t port, Duration timeout,
+      std::function<bool(const IpAddress&)> allows, forward::LocalDatagramsHandler& handler,
+      std::function<void(Result<Datagrams>, TimePoint)> done) override {
+    return platform_.dial_datagrams(host, port, timeout, std::move(allows), handler,
+                                    std::move(done));
+  }
   std::unique_ptr<Pending> resolve(
       const std::string& name, std::function<void(std::vector<Address>, TimePoint)> done) override {
     return platform_.resolve(name, std::move(done));

@@ -4,6 +4,7 @@
 
 #include "nat/pcp_message.h"
 #include "sim/framed_sockets.h"
+#include "test/world/simulated_datagrams.h"
 
 namespace openp2p::test {
 
@@ -155,6 +156,28 @@ std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial(
   auto run = [this, ip, port, allows = std::move(allows), done = std::move(done)] {
     if (!ip) return done(make_error_code(net::DialError::kNameNotFound), host_.now());
     done(connect_service(*ip, port, allows), host_.now());
+  };
+  return std::make_unique<Event>(host_.world(), std::chrono::microseconds(100), std::move(run));
+}
+
+Result<agent::Platform::Datagrams> SimulatedPlatform::listen_datagrams(
+    const Address& at, forward::LocalDatagramsHandler& handler) {
+  const auto bind = at.ip.is_unspecified() ? std::nullopt : std::optional(at.ip);
+  sim::UdpSocket& socket = host_.open_udp(at.port, sim::family_of(at.ip), bind);
+  return Datagrams(std::make_unique<SimulatedDatagrams>(socket, handler, std::nullopt));
+}
+
+std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial_datagrams(
+    const std::string& host, std::uint16_t port, Duration,
+    std::function<bool(const IpAddress&)> allows, forward::LocalDatagramsHandler& handler,
+    std::function<void(Result<Datagrams>, TimePoint)> done) {
+  const auto ip = IpAddress::parse(host);
+  auto run = [this, ip, port, &handler, allows = std::move(allows), done = std::move(done)] {
+    if (!ip) return done(make_error_code(net::DialError::kNameNotFound), host_.now());
+    if (!allows(*ip)) return done(make_error_code(net::DialError::kVetoed), host_.now());
+    sim::UdpSocket& socket = host_.open_udp(0, sim::family_of(*ip));
+    done(Datagrams(std::make_unique<SimulatedDatagrams>(socket, handler, Address{*ip, port})),
+         host_.now());
   };
   return std::make_unique<Event>(host_.world(), std::chrono::microseconds(100), std::move(run));
 }

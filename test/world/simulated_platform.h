@@ -64,6 +64,12 @@ class SimulatedPlatform final : public agent::Platform {
   std::unique_ptr<Pending> dial(const std::string& host, std::uint16_t port, Duration timeout,
                                 std::function<bool(const IpAddress&)> allows,
                                 std::function<void(Result<Stream>, TimePoint)> done) override;
+  Result<Datagrams> listen_datagrams(const Address& at,
+                                     forward::LocalDatagramsHandler& handler) override;
+  std::unique_ptr<Pending> dial_datagrams(
+      const std::string& host, std::uint16_t port, Duration timeout,
+      std::function<bool(const IpAddress&)> allows, forward::LocalDatagramsHandler& handler,
+      std::function<void(Result<Datagrams>, TimePoint)> done) override;
   std::unique_ptr<Pending> resolve(
       const std::string& host_port,
       std::function<void(std::vector<Address>, TimePoint)> done) override;
