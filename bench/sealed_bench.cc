@@ -106,7 +106,7 @@ class End : public net::UdpHandler,
     socket_ = std::move(*socket);
     endpoint_->add_socket(SocketId(0), socket_->local_address());
   }
-  virtual ~End() = default;
+  ~End() override = default;
 
   // net::UdpHandler
   void on_datagrams(std::span<const net::Received> batch, TimePoint now) override {
