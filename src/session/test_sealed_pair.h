@@ -5,39 +5,10 @@
 #include "base/check.h"
 #include "session/sealed_traffic.h"
 #include "session/test_sealed.h"
+#include "session/test_session.h"
 
 /// Both sides of one session's sealed datagrams, without sessions around them.
 namespace openp2p::session {
-
-/// Stands for the session where handlers only pass it on.
-class NoSession final : public Session {
- public:
-  const NodeId& peer() const override { return peer_; }
-  bool is_established() const override { return true; }
-  bool is_incoming() const override { return false; }
-  std::optional<Path> path() const override { return std::nullopt; }
-  path::PathFinder* paths() override { return nullptr; }
-  Duration rtt() const override { return {}; }
-  Result<StreamId> open_stream() override { return std::make_error_code(std::errc::not_connected); }
-  MutableByteView write_room(StreamId) override { return {}; }
-  void commit(StreamId, std::size_t) override {}
-  std::size_t write(StreamId, ByteView) override { return 0; }
-  void finish(StreamId) override {}
-  void reset(StreamId, std::uint64_t) override {}
-  void stop(StreamId, std::uint64_t) override {}
-  void consume(StreamId, std::size_t) override {}
-  void close(std::uint64_t, std::string_view, TimePoint) override {}
-  void set_sealed_handler(SealedUse, SealedHandler*) override {}
-  std::size_t sealed_payload_max() const override { return 0; }
-  MutableByteView sealed_room(SealedUse, std::size_t) override { return {}; }
-  void commit_sealed() override {}
-  void export_key(std::string_view, ByteView, MutableByteView) const override {}
-  std::uint64_t bytes_received() const override { return 0; }
-  std::uint64_t bytes_sent() const override { return 0; }
-
- private:
-  NodeId peer_{};
-};
 
 struct SealedPair {
   struct Side {
@@ -89,7 +60,7 @@ struct SealedPair {
                                    segment_bytes == 0 ? datagrams.size() : segment_bytes, now);
   }
 
-  NoSession session;
+  FakeSession session;
   TimePoint now{std::chrono::hours(1)};
   std::unique_ptr<quic::PacketProtection> protection;
   Side one, two;
