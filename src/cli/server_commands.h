@@ -12,11 +12,15 @@
 /// What `openp2p-server` does, once its command line is read. Each gives the exit code.
 namespace openp2p::cli {
 
+constexpr std::uint64_t kBitsPerMbit = 1'000'000;
+
 struct ServerRunOptions {
   std::filesystem::path data;
   std::vector<std::string> listens;
   std::uint16_t stun_port = 0;
   std::vector<std::string> public_addresses;
+  std::uint64_t relay_bits_per_second = 0;
+  std::uint64_t relay_allowance_bytes = 0;
   LogLevel log_level = LogLevel::kInfo;
 };
 int run_server(const ServerRunOptions& options);

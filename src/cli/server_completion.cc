@@ -15,9 +15,9 @@ _openp2p_server() {
     --data) compopt -o dirnames; return ;;
     --log-level) words='debug info warning error' ;;
     --expires) words='1h 24h 7d never' ;;
-    --listen|--stun-port|--public-address|--address|--user) return ;;
+    --listen|--stun-port|--public-address|--relay|--relay-allowance|--address|--user) return ;;
     *) case ${COMP_WORDS[1]}-${COMP_WORDS[2]} in
-      run-*) words='--data --listen --stun-port --public-address --log-level --help' ;;
+      run-*) words='--data --listen --stun-port --public-address --relay --relay-allowance --log-level --help' ;;
       user-add) words='--password-stdin --json --data --help' ;;
       user-list) words='--json --data --help' ;;
       token-new) words='--user --reusable --expires --address --json --data --help' ;;
@@ -51,6 +51,8 @@ complete -c openp2p-server -n '__fish_seen_subcommand_from completion' -a 'bash 
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l listen -x
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l stun-port -x
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l public-address -x
+complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l relay -x
+complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l relay-allowance -x
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l log-level -x -a 'debug info warning error'
 complete -c openp2p-server -n '__fish_seen_subcommand_from add' -l password-stdin
 complete -c openp2p-server -n '__fish_seen_subcommand_from new' -l user -x

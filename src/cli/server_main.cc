@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kAbout =
     "The rendezvous server of OpenP2P: it knows who is in which network, tells nodes of each other "
-    "and carries their first words. It carries no data of theirs.";
+    "and carries their first words. It carries their data only with --relay, and cannot read it.";
 
 constexpr const char* kExamples = R"(Examples:
   openp2p-server run
@@ -23,16 +23,22 @@ constexpr const char* kExamples = R"(Examples:
       The same behind a NAT that forwards UDP 27183 and 27182 to this machine.
   openp2p-server run --listen 203.0.113.1:27183 --listen 203.0.113.2:27183
       With two addresses, so that nodes can find out all about their NAT (RFC 5780).
+  openp2p-server run --relay 100
+      Carry up to 100 Mbit/s between nodes that find neither a path nor another relay.
   openp2p-server token new --user admin --reusable --expires 7d
   openp2p-server node list
   openp2p-server node remove old-laptop
 )";
+
+constexpr std::uint64_t kRelayMbitMax = 100'000;  // Of one machine; more is a slip of the finger.
 
 /// Words of one run of the program. CLI11 fills them, then calls what was chosen.
 struct CommandLine {
   std::string data = server::default_data_path().string();
   bool is_json = false;
   ServerRunOptions run;
+  std::uint64_t relay_mbit = 0;
+  std::string relay_allowance = "1GiB";
   std::string log_level = "info";
   std::string email;
   bool reads_password = false;
@@ -66,6 +72,14 @@ int run(CommandLine& line) {
                                                   {"warning", LogLevel::kWarning},
                                                   {"error", LogLevel::kError}};
   line.run.log_level = levels.at(line.log_level);
+  line.run.relay_bits_per_second = line.relay_mbit * kBitsPerMbit;
+  const auto allowance = server::parse_size(line.relay_allowance);
+  if (!allowance) {
+    print_server_error("--relay-allowance " + line.relay_allowance +
+                       ": this is not like 500MiB, 1GiB or 0");
+    return kExitUsage;
+  }
+  line.run.relay_allowance_bytes = *allowance;
   return run_server(line.run);
 }
 
@@ -88,6 +102,17 @@ void add_run(CLI::App& app, CommandLine& line) {
       ->type_name("HOST:PORT")
       ->expected(1)
       ->take_all();
+  command
+      ->add_option("--relay", line.relay_mbit,
+                   "Relay between nodes, up to so much in all (Mbit/s); 0: do not")
+      ->type_name("MBIT")
+      ->check(CLI::Range(std::uint64_t{0}, kRelayMbitMax))
+      ->capture_default_str();
+  command
+      ->add_option("--relay-allowance", line.relay_allowance,
+                   "What each user may borrow of others' relays a month without lending")
+      ->type_name("SIZE")
+      ->capture_default_str();
   command->add_option("--log-level", line.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();

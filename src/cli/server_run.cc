@@ -69,13 +69,17 @@ bool is_for_home_only(const std::vector<std::string>& addresses) {
 }
 
 void greet(const server::DataFolder& folder, const NodeId& key, const server::Server& running,
-           const std::vector<std::string>& addresses) {
+           const std::vector<std::string>& addresses, std::uint64_t relay_bits_per_second) {
   std::string text = "openp2p-server " OPENP2P_VERSION "\n";
   text += "data       " + printable(folder.path().string()) + "\n";
   text += "key        " + key.text() + "\n";
   for (const Address& at : running.addresses()) text += "listening  " + at.text() + "/udp\n";
   for (const Address& at : running.tcp_addresses()) text += "listening  " + at.text() + "/tcp\n";
   for (const std::string& address : addresses) text += "address    " + address + "\n";
+  if (relay_bits_per_second > 0) {
+    text += "relays     up to " + std::to_string(relay_bits_per_second / kBitsPerMbit) +
+            " Mbit/s between nodes that find no path\n";
+  }
   if (is_for_home_only(addresses)) {
     text +=
         "No address of this machine is public. For nodes elsewhere, forward the UDP and TCP ports "
@@ -149,6 +153,8 @@ int run_server(const ServerRunOptions& options) {
                               .records = std::move(*records),
                               .sockets = std::move(plan->sockets),
                               .stun_servers = numeric_only(addresses),
+                              .relay_bits_per_second = options.relay_bits_per_second,
+                              .relay_allowance_bytes = options.relay_allowance_bytes,
                               .log = log});
   if (const auto problem = running.open()) return fail(*problem);
   const server::TokenRequest first{.email = "admin",
@@ -156,7 +162,7 @@ int run_server(const ServerRunOptions& options) {
                                    .lifetime = server::kTokenLifetime,
                                    .addresses = addresses,
                                    .server = key->id()};
-  greet(**folder, key->id(), running, addresses);
+  greet(**folder, key->id(), running, addresses, options.relay_bits_per_second);
   if (const auto problem = offer_token(database, first)) return fail(*problem);
   const auto api = net::HttpServer::listen(
       io, (*folder)->socket().string(),

@@ -120,4 +120,19 @@ std::optional<Duration> parse_lifetime(std::string_view text) {
   return std::chrono::seconds(seconds);
 }
 
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  constexpr std::pair<std::string_view, int> kUnits[] = {
+      {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}, {"B", 0}};
+  if (text == "0") return 0;
+  const auto unit =
+      std::ranges::find_if(kUnits, [&](const auto& known) { return text.ends_with(known.first); });
+  if (unit == std::ranges::end(kUnits)) return std::nullopt;
+  const std::string_view digits = text.substr(0, text.size() - unit->first.size());
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  if (number > kCreditBytesMax >> unit->second) return std::nullopt;
+  return number << unit->second;
+}
+
 }  // namespace openp2p::server

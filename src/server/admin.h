@@ -51,4 +51,8 @@ std::vector<NodeRow> match_nodes(const std::vector<NodeRow>& nodes, std::string_
 /// "90s", "30m", "24h", "7d"; nullopt where it is none of these, 0, or above kTokenLifetimeMax.
 std::optional<Duration> parse_lifetime(std::string_view text);
 
+/// "500MiB", "1GiB", "0": a whole number and B, KiB, MiB, GiB or TiB, at most kCreditBytesMax. A
+/// bare number but 0 is refused: bytes and gigabytes are too easily taken for each other.
+std::optional<std::uint64_t> parse_size(std::string_view text);
+
 }  // namespace openp2p::server

@@ -108,5 +108,17 @@ TEST(Password, IsVerifiedByItsHashOnly) {
   EXPECT_NE(*hash_password("correct horse", secrets), *hash);  // Salted.
 }
 
+TEST(Size, IsAWholeNumberWithAUnit) {
+  EXPECT_EQ(parse_size("0"), 0U);
+  EXPECT_EQ(parse_size("1GiB"), std::uint64_t{1} << 30);
+  EXPECT_EQ(parse_size("500MiB"), std::uint64_t{500} << 20);
+  EXPECT_EQ(parse_size("7B"), 7U);
+  EXPECT_EQ(parse_size("1048576TiB"), kCreditBytesMax);
+  for (const char* wrong : {"", "1", "GiB", "-1GiB", "1.5GiB", "1 GiB", "1gb", "1048577TiB",
+                            "99999999999999999999GiB", "0x1B"}) {
+    EXPECT_FALSE(parse_size(wrong)) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace openp2p::server

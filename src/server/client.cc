@@ -89,21 +89,30 @@ void Client::close(TimePoint now) {
 
 void Client::on_established(session::Session&) {}
 
-/// The first stream is the control stream, and there is no other.
+/// The first stream is the control stream; a second one is for the relay, if there is one.
 void Client::on_stream_opened(session::Session& session, session::StreamId id) {
   if (!stream_) {
     stream_ = id;
     return;
   }
+  if (state_ == State::kMember && relay_user_ == nullptr) {
+    relay_stream_ = id;
+    relay_user_ = handler_.on_relay_stream(*this, session, id);
+    if (relay_user_ != nullptr) return;
+  }
   session.stop(id, static_cast<std::uint64_t>(ControlEnd::kProtocol));
   session.reset(id, static_cast<std::uint64_t>(ControlEnd::kProtocol));
-  doom(ControlEnd::kProtocol, "a control session has one stream only");
+  doom(ControlEnd::kProtocol, "this server has no use for a second stream: it does not relay");
 }
 
 void Client::on_stream_data(session::Session& session, session::StreamId id, ByteView data,
                             bool is_end) {
+  if (is_relay(id)) return relay_user_->on_stream_data(data, is_end);
   session.consume(id, data.size());
-  if (id != stream_) return;
+  if (id == stream_) on_control_data(data, is_end);
+}
+
+void Client::on_control_data(ByteView data, bool is_end) {
   while (is_open() && state_ != State::kRefused) {
     const auto message = decoder_.take(data);
     if (!message) return doom(ControlEnd::kProtocol, "a message is longer than 65,536 bytes");
@@ -123,24 +132,36 @@ void Client::on_frame(ByteView bytes) {
 }
 
 void Client::on_stream_writable(session::Session&, session::StreamId id) {
+  if (is_relay(id)) return relay_user_->on_stream_writable();
   if (id == stream_) flush();
 }
 
 void Client::on_stream_reset(session::Session&, session::StreamId id, std::uint64_t) {
+  if (is_relay(id)) return relay_user_->on_stream_reset();
   if (id == stream_) doom(ControlEnd::kProtocol, "the node reset its control stream");
 }
 
 void Client::on_stream_stopped(session::Session&, session::StreamId id, std::uint64_t) {
+  if (is_relay(id)) return relay_user_->on_stream_stopped();
   if (id == stream_) doom(ControlEnd::kProtocol, "the node reads its control stream no more");
 }
 
-void Client::on_stream_closed(session::Session&, session::StreamId) {}
+void Client::on_stream_closed(session::Session&, session::StreamId id) {
+  if (!is_relay(id)) return;
+  std::exchange(relay_user_, nullptr)->on_stream_closed();
+  relay_stream_.reset();
+}
+
 void Client::on_path_changed(session::Session&) { handler_.on_moved(*this); }
-void Client::on_batch_end(session::Session&) {}
+
+void Client::on_batch_end(session::Session&) {
+  if (relay_user_ != nullptr) relay_user_->on_batch_end();
+}
 
 void Client::on_closed(session::Session&, const session::CloseReason& reason) {
   using Kind = session::CloseReason::Kind;
   was_planned_ = reason.kind == Kind::kLocal || reason.kind == Kind::kPeer;
+  if (relay_user_ != nullptr) std::exchange(relay_user_, nullptr)->on_session_lost();
   session_ = nullptr;
   state_ = State::kClosed;
   Bytes().swap(out_);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "forward/stream_user.h"
 #include "path/token_bucket.h"
 #include "server/directory.h"
 #include "server/messages.h"
@@ -22,14 +23,17 @@ class ClientHandler {
   virtual void on_message(Client& client, ClientMessage message) = 0;
   /// The session goes another way now: the client may be seen at another address.
   virtual void on_moved(Client& client) = 0;
+  /// The client's second stream: for the server as a relay. nullptr: it does not relay.
+  virtual forward::StreamUser* on_relay_stream(Client& client, session::Session& session,
+                                               session::StreamId id) = 0;
   /// The client wants its session closed: Client::close() is to be called once no session's call is
   /// under way. Told once.
   virtual void on_doomed(Client& client) = 0;
   virtual void on_gone(Client& client) = 0;  ///< The session is closed. Last call.
 };
 
-/// One control session on the server's side: frames on its first stream, and the limits that hold
-/// for every client, whoever it is.
+/// One control session on the server's side: frames on its first stream, perhaps the relay's on a
+/// second one, and the limits that hold for every client, whoever it is.
 class Client final : public session::SessionHandler {
  public:
   /// Waiting to be written to a client, beyond QUIC's ring: five Welcomes of the largest network.
@@ -109,6 +113,10 @@ class Client final : public session::SessionHandler {
 
  private:
   void on_frame(ByteView bytes);
+  void on_control_data(ByteView data, bool is_end);
+  bool is_relay(session::StreamId id) const {
+    return relay_user_ != nullptr && id == relay_stream_;
+  }
   void flush();
 
   const ConnectionId id_;
@@ -118,6 +126,8 @@ class Client final : public session::SessionHandler {
   IpAddress prefix_;
   State state_ = State::kSilent;
   std::optional<session::StreamId> stream_;
+  std::optional<session::StreamId> relay_stream_;  ///< Where the server relays.
+  forward::StreamUser* relay_user_ = nullptr;      ///< Of `relay_stream_`; the relay's.
   ControlFrameDecoder decoder_;
   Bytes out_;  ///< Frames that the stream has no room for yet.
   path::TokenBucket messages_;

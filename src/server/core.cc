@@ -80,7 +80,7 @@ Core::Core(Options options)
       relay_secrets_(*options.endpoint.identity),
       ledger_(relay_secrets_, options.relay_allowance_bytes),
       broker_({.server = server_id_,
-               .server_bits_per_second = 0,
+               .server_bits_per_second = options.relay_bits_per_second,
                .secrets = options.endpoint.secrets,
                .seed = secret_seed(*options.endpoint.secrets)},
               relay_secrets_, directory_, ledger_),
@@ -93,18 +93,25 @@ Core::Core(Options options)
   options.endpoint.stun = this;
   options.endpoint.sockets = streams_.source();
   options.endpoint.connection = for_control_sessions(options.endpoint.connection);
+  if (options.relay_bits_per_second > 0) {
+    relay_.emplace(ServerRelay::Options{.server = server_id_,
+                                        .bits_per_second = options.relay_bits_per_second,
+                                        .secrets = &relay_secrets_,
+                                        .log = log_});
+  }
   endpoint_ = std::make_unique<session::Endpoint>(options.endpoint);
   for (const nat::StunSocket& socket : options.sockets) {
     endpoint_->add_socket(socket.id, socket.address);
   }
 }
 
-Core::~Core() = default;
+Core::~Core() { relay_.reset(); }  // Its hops hold sessions of the endpoint.
 
 void Core::on_timeout(Moment now) {
-  now_ = now;
+  set_now(now);
   endpoint_->on_timeout(now.mono);
   calls_.on_timeout(now.mono);
+  if (relay_) relay_->on_timeout(now.mono);
   doom_late();
   poll_changes();
   touch_online();
@@ -116,6 +123,7 @@ std::optional<TimePoint> Core::next_timeout() const {
   std::optional<TimePoint> next = earlier(endpoint_->next_timeout(), next_upkeep());
   next = earlier(next, calls_.next_timeout());
   if (!deadlines_.empty()) next = earlier(next, deadlines_.begin()->first);
+  if (relay_) next = earlier(next, relay_->next_timeout());
   return earlier(next, ledger_.next_timeout());
 }
 
@@ -128,7 +136,7 @@ std::optional<TimePoint> Core::next_upkeep() const {
 }
 
 std::optional<session::Transmit> Core::poll_transmit(MutableByteView buffer, Moment now) {
-  now_ = now;
+  set_now(now);
   settle();
   auto transmit = endpoint_->poll_transmit(buffer, now.mono);
   if (transmit) return transmit;
@@ -137,8 +145,11 @@ std::optional<session::Transmit> Core::poll_transmit(MutableByteView buffer, Mom
 }
 
 void Core::stop(Moment now) {
-  now_ = now;
+  set_now(now);
   if (std::exchange(is_stopped_, true)) return;
+  if (relay_) relay_->stop(now.mono);
+  log_relays();
+  record_credits(/*is_last=*/true);
   for (Seen& seen : directory_.online(now.wall)) seen_[seen.node] = std::move(seen);
   endpoint_->close_all(static_cast<std::uint64_t>(ControlEnd::kStopping), "the server stops",
                        now.mono);
@@ -371,6 +382,7 @@ void Core::on_gone(Client& client) {
     forget_empty(presence->network);
     seen_[seen->node] = std::move(*seen);
   }
+  if (relay_) relay_->on_session_lost(client.id());
   Entry& gone = entry(client);
   leave_silence(gone);
   set_deadline(gone, std::nullopt);
@@ -411,8 +423,9 @@ void Core::settle() {
       }
     }
     for (const ConnectionId id : std::exchange(gone_, {})) clients_.erase(id);
+    if (relay_) relay_->sweep();
     record_seen();
-    record_credits();
+    record_credits(/*is_last=*/false);
   }
 }
 

@@ -19,6 +19,7 @@
 #include "server/moment.h"
 #include "server/relay_broker.h"
 #include "server/relay_secrets.h"
+#include "server/server_relay.h"
 #include "server/store.h"
 #include "server/stream_ports.h"
 #include "session/endpoint.h"
@@ -50,7 +51,7 @@ class Core final : private session::Gatekeeper,
   /// What a control session may have in flight each way: small, since there are 20,000 of them.
   static constexpr std::size_t kSendRingBytes = 16 << 10;
   static constexpr std::uint64_t kReceiveWindowBytes = 96 << 10;
-  static constexpr std::uint64_t kStreamsMax = 2;  // The second one is told why it is refused.
+  static constexpr std::uint64_t kStreamsMax = 2;  // The second one is for the relay.
 
   static constexpr std::uint64_t kRelayAllowanceBytes = 1 << 30;
 
@@ -64,6 +65,7 @@ class Core final : private session::Gatekeeper,
     OpenCall open_call;                     ///< Of CallBacks; may be empty.
     /// What each network may borrow a month without lending.
     std::uint64_t relay_allowance_bytes = kRelayAllowanceBytes;
+    std::uint64_t relay_bits_per_second = 0;  ///< What the server itself relays; 0: nothing.
     Log log;
   };
 
@@ -99,6 +101,7 @@ class Core final : private session::Gatekeeper,
   const session::Endpoint& endpoint() const { return *endpoint_; }
   const RelayBroker& broker() const { return broker_; }
   const CreditLedger& ledger() const { return ledger_; }
+  const ServerRelay* relay() const { return relay_ ? &*relay_ : nullptr; }  ///< nullptr: off.
 
  private:
   struct Admission;
@@ -116,6 +119,8 @@ class Core final : private session::Gatekeeper,
   TimePoint now() const override { return now_.mono; }
   void on_message(Client& client, ClientMessage message) override;
   void on_moved(Client& client) override;
+  forward::StreamUser* on_relay_stream(Client& client, session::Session& session,
+                                       session::StreamId id) override;
   void on_doomed(Client& client) override;
   void on_gone(Client& client) override;
 
@@ -137,8 +142,9 @@ class Core final : private session::Gatekeeper,
   void on_report(Client& client, const RelayReport& report);
   void on_credit_query(Client& client, const CreditQuery& query);
   WallTime server_time();
+  void set_now(Moment now);
   void send_grants();
-  void record_credits();
+  void record_credits(bool is_last);
   void forget_removed(const NodeId& node);
   void forget_empty(const NetworkId& network);
   void log_relays() const;
@@ -174,6 +180,7 @@ class Core final : private session::Gatekeeper,
   const RelaySecrets relay_secrets_;
   CreditLedger ledger_;
   RelayBroker broker_;
+  std::optional<ServerRelay> relay_;
   nat::StunService stun_;
   StreamPorts streams_;
   CallBacks calls_;

@@ -13,6 +13,16 @@ WallTime Core::server_time() {
   return {started_->wall.us + since.count()};
 }
 
+void Core::set_now(Moment now) {
+  now_ = now;
+  if (relay_) relay_->set_now(now.mono, server_time());
+}
+
+forward::StreamUser* Core::on_relay_stream(Client& client, session::Session& session,
+                                           session::StreamId id) {
+  return relay_ ? relay_->on_stream(client.id(), session, id) : nullptr;
+}
+
 void Core::on_relay_message(Client& client, const ClientMessage& message) {
   const NodeId& node = client.node();
   if (const auto* wish = std::get_if<RelayWish>(&message)) {
@@ -78,8 +88,10 @@ void Core::send_grants() {
   }
 }
 
-void Core::record_credits() {
-  auto batch = ledger_.take_batch(now_.mono, is_stopped_);
+/// `is_last`: whatever waits, at the server's end. What fails then is not tried again: the relays'
+/// next receipts bring it to the next server.
+void Core::record_credits(bool is_last) {
+  auto batch = ledger_.take_batch(now_.mono, is_last);
   if (batch.empty()) return;
   const CreditTerms terms = ledger_.terms(now_.wall, relay::ticket_step(server_time()));
   const bool is_asked =
@@ -109,6 +121,13 @@ void Core::forget_empty(const NetworkId& network) {
 void Core::log_relays() const {
   const RelayBroker::Counters& asked = broker_.counters();
   const CreditLedger::Counters& receipts = ledger_.counters();
+  if (relay_) {
+    const relay::RelayService::Counters& served = relay_->service().counters();
+    log_.info(now_.mono,
+              "relay.served allocations={} allocations_ever={} bytes={} dropped={} refused={}",
+              relay_->service().allocation_count(), served.allocations, served.bytes,
+              served.dropped_cap + served.dropped_path, served.refused);
+  }
   if (asked.wishes == 0 && receipts.taken + receipts.refused == 0) return;
   log_.info(now_.mono,
             "relay.brokered wishes={} grants={} limited={} permits={} receipts={} "

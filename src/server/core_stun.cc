@@ -7,7 +7,7 @@ namespace openp2p::server {
 
 void Core::on_datagrams(SocketId socket, const Address& from, ByteView datagrams,
                         std::size_t segment_bytes, Moment now) {
-  now_ = now;
+  set_now(now);
   if (calls_.owns(socket)) return;  // Called to be told something, not to be heard.
   endpoint_->on_datagrams(socket, from, datagrams, segment_bytes, now.mono);
   settle();
@@ -15,14 +15,14 @@ void Core::on_datagrams(SocketId socket, const Address& from, ByteView datagrams
 
 void Core::on_connected(SocketId socket, const Address& local, const Address& remote,
                         bool is_incoming, Moment now) {
-  now_ = now;
+  set_now(now);
   if (calls_.owns(socket)) return say(calls_.on_connected(socket, now.mono));
   streams_.add(socket, local);
   endpoint_->on_connected(socket, local, remote, is_incoming, now.mono);
 }
 
 void Core::on_disconnected(SocketId socket, std::error_code why, Moment now) {
-  now_ = now;
+  set_now(now);
   if (calls_.owns(socket)) {
     if (const auto failure = calls_.on_disconnected(socket)) say(*failure);
     return;

@@ -165,6 +165,8 @@ struct Server::State final : net::StreamTableHandler, path::SocketSource {
     endpoint.log = options.log;
     core_options.store = &*store;
     core_options.stun_servers = options.stun_servers;
+    core_options.relay_bits_per_second = options.relay_bits_per_second;
+    core_options.relay_allowance_bytes = options.relay_allowance_bytes;
     core_options.open_call = [this](const Address& to, const IpAddress& from, Duration timeout) {
       const auto source = from.is_unspecified() ? std::nullopt : std::optional(from);
       return streams.connect(to, /*local_port=*/0, timeout, source);

@@ -36,6 +36,9 @@ class Server {
     std::unique_ptr<Records> records;
     std::vector<ListenSocket> sockets;
     std::vector<std::string> stun_servers;
+    std::uint64_t relay_bits_per_second = 0;  ///< What the server itself relays; 0: nothing.
+    /// What each network may borrow a month without lending.
+    std::uint64_t relay_allowance_bytes = std::uint64_t{1} << 30;
     Log log;
   };
 

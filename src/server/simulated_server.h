@@ -101,6 +101,7 @@ class SimulatedServer final : public path::SocketSource {
     options.endpoint.wake = [this] { wake(); };
     options.endpoint.sockets = this;
     options.store = &store_;
+    options.relay_bits_per_second = relay_bits_per_second_;
     options.sockets = plan_sockets();
     for (const nat::StunSocket& socket : options.sockets) {
       if (!socket.is_alternate_port) options.stun_servers.push_back(socket.address.text());
@@ -131,6 +132,8 @@ class SimulatedServer final : public path::SocketSource {
     driver_->poke();
     crash();
   }
+  /// From the next start() on.
+  void set_relay(std::uint64_t bits_per_second) { relay_bits_per_second_ = bits_per_second; }
   bool is_running() const { return core_.has_value(); }
 
   Address address() const {
@@ -205,6 +208,7 @@ class SimulatedServer final : public path::SocketSource {
   MemoryRecords records_;
   MemoryStore store_;
   Log log_;
+  std::uint64_t relay_bits_per_second_ = 0;
   std::optional<SimulatedCore> core_;
   std::optional<sim::Driver<SimulatedCore>> driver_;
 };

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control.pb.h"
+#include "forward/stream_user.h"
 #include "server/simulated_server.h"
 #include "sim/seeded_secrets.h"
 #include "wire/control_frame.h"
@@ -96,6 +97,14 @@ class TestNode final : public session::SessionHandler {
     say(message);
   }
   void stop_reading() { is_reading_ = false; }
+  session::Session* session() { return session_; }  ///< nullptr: closed.
+  /// What another stream than the control stream brings goes to `user`, until stop_using().
+  void use(session::StreamId id, forward::StreamUser& user) {
+    used_stream_ = id;
+    user_ = &user;
+  }
+  void stop_using() { user_ = nullptr; }
+  void poke() { driver_.poke(); }
   void leave() {
     session_->close(0, "bye", host_.world().now());
     driver_.poke();
@@ -121,7 +130,8 @@ class TestNode final : public session::SessionHandler {
   }
   void on_stream_opened(session::Session&, session::StreamId) override {}
   void on_stream_data(session::Session& session, session::StreamId id, ByteView data,
-                      bool) override {
+                      bool is_end) override {
+    if (is_used(id)) return user_->on_stream_data(data, is_end);
     if (!is_reading_) return;
     session.consume(id, data.size());
     while (const auto message = decoder_.take(data).value()) {
@@ -129,13 +139,24 @@ class TestNode final : public session::SessionHandler {
       EXPECT_TRUE(heard.back().ParseFromArray(message->data(), static_cast<int>(message->size())));
     }
   }
-  void on_stream_writable(session::Session&, session::StreamId) override {}
-  void on_stream_reset(session::Session&, session::StreamId, std::uint64_t) override {}
-  void on_stream_stopped(session::Session&, session::StreamId, std::uint64_t) override {}
-  void on_stream_closed(session::Session&, session::StreamId) override {}
+  void on_stream_writable(session::Session&, session::StreamId id) override {
+    if (is_used(id)) user_->on_stream_writable();
+  }
+  void on_stream_reset(session::Session&, session::StreamId id, std::uint64_t) override {
+    if (is_used(id)) user_->on_stream_reset();
+  }
+  void on_stream_stopped(session::Session&, session::StreamId id, std::uint64_t) override {
+    if (is_used(id)) user_->on_stream_stopped();
+  }
+  void on_stream_closed(session::Session&, session::StreamId id) override {
+    if (is_used(id)) std::exchange(user_, nullptr)->on_stream_closed();
+  }
   void on_path_changed(session::Session&) override {}
-  void on_batch_end(session::Session&) override {}
+  void on_batch_end(session::Session&) override {
+    if (user_ != nullptr) user_->on_batch_end();
+  }
   void on_closed(session::Session&, const session::CloseReason& reason) override {
+    if (user_ != nullptr) std::exchange(user_, nullptr)->on_session_lost();
     session_ = nullptr;
     stream_.reset();
     decoder_ = {};
@@ -146,6 +167,7 @@ class TestNode final : public session::SessionHandler {
   std::vector<control::ServerMessage> heard;
 
  private:
+  bool is_used(session::StreamId id) const { return user_ != nullptr && id == used_stream_; }
   session::Endpoint::Options endpoint_options(const Options& options) {
     session::Endpoint::Options out;
     out.identity = &identity_;
@@ -167,6 +189,8 @@ class TestNode final : public session::SessionHandler {
   SocketId socket_;
   session::Session* session_ = nullptr;
   std::optional<session::StreamId> stream_;
+  std::optional<session::StreamId> used_stream_;
+  forward::StreamUser* user_ = nullptr;
   ControlFrameDecoder decoder_;
   std::optional<control::ClientMessage> hello_;
   std::optional<session::CloseReason> closed_;

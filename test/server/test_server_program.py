@@ -273,6 +273,8 @@ def test_commands_work_without_a_server(place):
 @pytest.mark.parametrize("arguments", [
     [], ["frob"], ["run", "--frob"], ["run", "--listen", "nonsense"], ["run", "--stun-port", "70000"],
     ["run", "--listen", "127.0.0.1:5000", "--stun-port", "5000"], ["run", "--public-address", "a b:1"],
+    ["run", "--relay", "-1"], ["run", "--relay", "much"], ["run", "--relay", "100001"],
+    ["run", "--relay-allowance", "1"], ["run", "--relay-allowance", "1.5GiB"],
     ["run", "--log-level", "loud"], ["user", "add", "no address"], ["token", "new"],
     ["token", "new", "--user", "admin", "--expires", "soon"], ["node", "remove"], ["completion", "csh"],
     ["token", "new", "--user", "admin", "--address", "x"]])
