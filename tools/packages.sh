@@ -16,7 +16,7 @@ build_packages=(
 if [ "$(dpkg --print-architecture)" = amd64 ]; then build_packages+=(libipsec-mb-dev); fi
 
 lab_purpose="run whole programs in network namespaces (tests, demo, benchmarks)"
-lab_packages=(iproute2 util-linux python3 python3-pytest openssh-client curl)
+lab_packages=(iproute2 util-linux python3 python3-pytest openssh-client curl dnsmasq-base bind9-dnsutils)
 unpacked_packages=(nftables iperf3 openssh-server lighttpd coturn stun-client miniupnpd-nftables)
 unpacked_programs=(
   nft iperf3 sshd lighttpd turnserver turnutils_stunclient turnutils_natdiscovery stun miniupnpd

@@ -167,6 +167,11 @@ std::optional<ControlError> Node::judge_new(const ForwardSpec& spec) const {
   if (!is_valid_name(spec.peer) && !NodeId::parse(spec.peer)) {
     return ControlError{Kind::kInvalid, "the peer is a node's name or its id (see: openp2p peers)"};
   }
+  if (forwards_.listening_sockets() + spec.listening_sockets() > kForwardSocketsMax) {
+    return ControlError{Kind::kConflict, "all forwards together would have more than " +
+                                             std::to_string(kForwardSocketsMax) +
+                                             " ports; remove some first"};
+  }
   if (forwards_.size() >= kForwardsMax) {
     return ControlError{Kind::kConflict, "there are 1,000 forwards already; remove some first"};
   }

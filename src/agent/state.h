@@ -16,10 +16,13 @@
 namespace openp2p::agent {
 
 /// The largest state file read or written. The most forwards and destinations below, each with the
-/// longest names, need 650 KiB.
+/// longest names, need 750 KiB.
 inline constexpr std::size_t kStateBytesMax = 1024 * 1024;
-/// More forwards than any known user has by two orders; each costs a listening socket.
+/// More forwards than any known user has by two orders.
 inline constexpr std::size_t kForwardsMax = 1'000;
+/// Of all forwards, one for each port and protocol: below the descriptors that systems let a
+/// program have (4,096 at least, and most far more).
+inline constexpr std::size_t kForwardSocketsMax = 3'000;
 /// `--accept` destinations, as many as forward::AcceptPolicy takes: it looks through them once for
 /// each opened connection.
 inline constexpr std::size_t kAcceptsMax = 256;
@@ -55,7 +58,9 @@ struct AgentState {
   bool accepts_lan = false;
   std::vector<std::string> accepts;  ///< "HOST:PORT"
   std::uint16_t port = 0;            ///< UDP; 0: any.
-  std::optional<unsigned> share_mbit;
+  std::optional<unsigned> share_mbit;  ///< nullopt: nobody was asked yet.
+  bool avoids_strangers = false;       ///< Never relayed by strangers' nodes.
+  bool relays_own_nodes = true;        ///< For the nodes of its network.
   path::MethodSet methods = path::MethodSet::all();  ///< To reach peers by.
   std::vector<ForwardSpec> forwards;
   /// The text this was read from. Fields that this version does not know are taken from it when the

@@ -133,8 +133,8 @@ class Device:
         """What `peers` says about one."""
         return next(p for p in self.json("peers")["peers"] if p["name"] == name)
 
-    def add_forward(self, name, peer, to, listen):
-        self.run("forward", "add", name, "--peer", peer, "--to", to, "--listen", str(listen))
+    def add_forward(self, name, peer, to, listen, *words):
+        self.run("forward", "add", name, "--peer", peer, "--to", to, "--listen", str(listen), *words)
 
     def forward(self, name):
         """What `forward list` says about one."""

@@ -147,7 +147,7 @@ TEST(UdpForward, TheFirstDatagramNeedsNoRoundTripMoreThanTheStream) {
 
   ASSERT_TRUE(net.run_until([&] { return client.has("first"); }, 5s));
   const Duration round_trip = 2 * (10ms + 10ms + 400us);
-  EXPECT_LE(net.world.now() - start, round_trip + 2ms);
+  EXPECT_LE(net.world.now() - start, round_trip + 5ms);  // What lines and programs take besides.
 }
 
 TEST(UdpForward, ManyClientsAreKeptApartInBothFamilies) {
