@@ -31,9 +31,10 @@ void check_same(const PeerSignal& a, const PeerSignal& b) {
   CHECK(a.from == b.from && a.to == b.to && a.attempt == b.attempt && a.kind == b.kind);
   CHECK(a.agreement_key == b.agreement_key && a.tag == b.tag);
   CHECK(a.reason == b.reason || a.reason.size() > kReasonBytesMax);  // Cut again.
-  CHECK(a.incarnation == b.incarnation && a.sequence == b.sequence);
+  CHECK(a.incarnation == b.incarnation && a.sequence == b.sequence && a.echo == b.echo);
   CHECK(a.server_rtt == b.server_rtt && a.round == b.round);
-  CHECK(a.profile == b.profile || a.kind == PeerSignal::Kind::kRefusal);
+  CHECK(a.profile == b.profile || a.kind == PeerSignal::Kind::kRefusal ||
+        a.kind == PeerSignal::Kind::kChallenge);
   CHECK(std::ranges::equal(a.candidates, b.candidates, is_same));
 }
 

@@ -362,7 +362,9 @@ std::vector<path::Candidate> Node::local_candidates() const {
   }
   // A session over IPv6 shows the server nothing of the NAT; its standby path over IPv4 does.
   const bool has_observed_v4 = observed_ && observed_->ip.is_v4();
-  for (const auto& seen : {observed_, has_observed_v4 ? std::nullopt : server_.reflexive_v4()}) {
+  const auto other = has_observed_v4 ? std::nullopt : server_.reflexive_v4();
+  const auto by_peer = observed_ || other ? std::nullopt : reflexive_by_peers();
+  for (const auto& seen : {observed_, other, by_peer}) {
     const auto is_known = [&](const path::Candidate& c) { return c.address == *seen; };
     if (!seen || std::ranges::any_of(candidates, is_known)) continue;
     candidates.push_back({path::CandidateType::kServerReflexive, *seen, SocketId()});

@@ -79,6 +79,8 @@ class Node final : public NodeControl,
 
   /// Of the main sockets when peers last heard of them: they ask there while no server is there.
   OwnPorts last_ports() const { return cache_.own_ports(); }
+  /// How signals travel, and what was refused.
+  const SignalWays& signal_ways() const { return ways_; }
   void add_socket(SocketId socket, const Address& local);
   void start(TimePoint now);  ///< After the sockets are there.
   void stop(TimePoint now);   ///< Tells everybody; poll_transmit() once more after it.
@@ -166,6 +168,7 @@ class Node final : public NodeControl,
   void put_record(const NodeRecord& record);
   void recall_peers();
   void note_own_ports();
+  std::optional<Address> reflexive_by_peers() const;
   void note_path(const PeerLink& peer);
   void store_peers_soon();
   void store_peers();

@@ -106,12 +106,18 @@ NodeDriver::NodeDriver(net::IoContext& io, Node::Options options)
 
 NodeDriver::~NodeDriver() = default;
 
-std::optional<std::string> NodeDriver::open(std::uint16_t port) {
+bool NodeDriver::is_free(const Address& local) {
+  return Socket(*this, SocketId()).open(local).has_value();
+}
+
+std::optional<std::string> NodeDriver::open(std::uint16_t port, const OwnPorts& last) {
   const std::array<IpAddress, 2> any = {IpAddress::any_v4(), IpAddress::any_v6()};
+  const std::array<std::uint16_t, 2> last_ports = {last.v4, last.v6};
   std::error_code first_error;
   for (std::size_t i = 0; i < any.size(); ++i) {
     auto socket = std::make_unique<Socket>(*this, SocketId(static_cast<std::uint32_t>(i)));
-    const auto opened = socket->open({any[i], port});
+    const bool takes_last = port == 0 && last_ports[i] != 0 && is_free({any[i], last_ports[i]});
+    const auto opened = socket->open({any[i], takes_last ? last_ports[i] : port});
     if (opened) {
       node_->add_socket(SocketId(static_cast<std::uint32_t>(i)), socket->socket().local_address());
       sockets_[i] = std::move(socket);

@@ -41,8 +41,8 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
   ~NodeDriver() override;
 
   /// Opens the UDP sockets: IPv4, and IPv6 where the machine has it. Gives a sentence if not even
-  /// one can be had.
-  std::optional<std::string> open(std::uint16_t port);
+  /// one can be had. Where any port will do, those of the last time are taken, if nobody has them.
+  std::optional<std::string> open(std::uint16_t port, const OwnPorts& last = {});
   void start();
   /// Says goodbye to everybody, and sends that at once.
   void stop();
@@ -57,6 +57,7 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
   void close(SocketId socket) override;
 
  private:
+  bool is_free(const Address& local);
   static constexpr std::size_t kMainSockets = 2;
   class Socket;
   struct Held {

@@ -175,7 +175,9 @@ Bytes encode_signal(const PeerSignal& signal, const IdentityKey& key) {
   body.set_tag(signal.tag.value());
   const std::size_t count = std::min(signal.candidates.size(), PeerSignal::kCandidatesMax);
   for (std::size_t i = 0; i < count; ++i) add_candidate(body, signal.candidates[i]);
-  if (signal.kind != PeerSignal::Kind::kRefusal) {
+  const bool is_brief = signal.kind == PeerSignal::Kind::kRefusal ||
+                        signal.kind == PeerSignal::Kind::kChallenge;
+  if (!is_brief) {
     fill_profile(*body.mutable_udp(), signal.profile.udp);
     fill_profile(*body.mutable_tcp(), signal.profile.tcp);
   }
@@ -185,6 +187,7 @@ Bytes encode_signal(const PeerSignal& signal, const IdentityKey& key) {
   body.set_reason(signal.reason);
   body.set_incarnation(signal.incarnation);
   body.set_sequence(signal.sequence);
+  body.set_echo(signal.echo);
 
   peer::SignedSignal message;
   message.set_body(body.SerializeAsString());
@@ -205,7 +208,7 @@ Result<PeerSignal> decode_signal(ByteView bytes, const NodeId& from, const NodeI
   if (!body.ParseFromString(message.body())) return make_error_code(SignalError::kMalformed);
   PeerSignal signal;
   if (!take(body.from(), signal.from.key) || !take(body.to(), signal.to.key) ||
-      !take(body.attempt(), signal.attempt) || body.kind() < 1 || body.kind() > 4) {
+      !take(body.attempt(), signal.attempt) || body.kind() < 1 || body.kind() > 5) {
     return make_error_code(SignalError::kMalformed);
   }
   if (signal.from != from || signal.to != to) return make_error_code(SignalError::kNotForUs);
@@ -226,6 +229,7 @@ Result<PeerSignal> decode_signal(ByteView bytes, const NodeId& from, const NodeI
   signal.reason = printable(body.reason());
   signal.incarnation = body.incarnation();
   signal.sequence = body.sequence();
+  signal.echo = body.echo();
   return signal;
 }
 

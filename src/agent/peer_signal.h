@@ -13,9 +13,9 @@
 #include "path/finder_tag.h"
 #include "path/method.h"
 
-/// What two nodes tell each other through the server before they have a session (proto/peer.proto).
-/// Signed with the sender's identity key: the server can delay or drop, but not read keys from,
-/// forge or redirect it.
+/// What two nodes tell each other before they have a session (proto/peer.proto), through the server
+/// or, while it is away, as signal_ways.h says. Signed with the sender's identity key: who carries
+/// it can delay or drop, but not read keys from, forge or redirect it.
 namespace openp2p::agent {
 
 enum class SignalError { kMalformed = 1, kBadSignature, kNotForUs };
@@ -26,7 +26,7 @@ using AttemptId = std::array<std::byte, 16>;
 struct PeerSignal {
   static constexpr std::size_t kBytesMax = 8'192;
   static constexpr std::size_t kCandidatesMax = 32;
-  enum class Kind { kOffer = 1, kAnswer = 2, kCandidates = 3, kRefusal = 4 };
+  enum class Kind { kOffer = 1, kAnswer = 2, kCandidates = 3, kRefusal = 4, kChallenge = 5 };
 
   NodeId from;
   NodeId to;
@@ -42,6 +42,8 @@ struct PeerSignal {
   std::string reason;  ///< Refusal; printable().
   std::uint64_t incarnation = 0;
   std::uint64_t sequence = 0;
+  /// Of a challenge; of an offer that answers one. An offer that came through the server needs none.
+  std::uint64_t echo = 0;
 };
 
 Bytes encode_signal(const PeerSignal& signal, const IdentityKey& key);

@@ -6,12 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
 
+#include "agent/peer_cache.h"
 #include "base/file_replace.h"
 
 namespace openp2p::agent {
@@ -20,6 +22,7 @@ namespace {
 constexpr const char* kLockName = "lock";
 constexpr const char* kKeyName = "key";
 constexpr const char* kStateName = "state.json";
+constexpr const char* kPeersName = "peers";
 constexpr const char* kTemporarySuffix = ".new";  // One writer holds the lock: one name is enough.
 constexpr mode_t kFolderMode = 0700;
 constexpr mode_t kFileMode = 0600;
@@ -149,7 +152,9 @@ StateResult<std::optional<std::string>> StateFolder::read(const char* name,
   struct stat info {};
   if (::fstat(opened.number(), &info) != 0) return failed(file(name), errno);
   if (const auto good = check_file(file(name), info); !good) return good.error();
-  std::string content(bytes_max + 1, '\0');  // One more, so that the caller sees "too large".
+  // One more, so that the caller sees "too large".
+  const auto size_told = static_cast<std::size_t>(std::max<off_t>(info.st_size, 0));
+  std::string content(std::min(bytes_max, size_told) + 1, '\0');
   std::size_t size = 0;
   while (size < content.size()) {
     const ssize_t got = ::read(opened.number(), content.data() + size, content.size() - size);
@@ -211,5 +216,14 @@ StateResult<void> StateFolder::save_state(const AgentState& state) {
   }
   return write(kStateName, as_bytes(text));
 }
+
+StateResult<std::optional<Bytes>> StateFolder::load_peers() const {
+  const auto content = read(kPeersName, PeerCache::kFileBytesMax);
+  if (!content) return content.error();
+  if (!*content) return std::optional<Bytes>();
+  return std::optional(to_bytes(as_bytes(**content)));
+}
+
+StateResult<void> StateFolder::save_peers(ByteView peers) { return write(kPeersName, peers); }
 
 }  // namespace openp2p::agent

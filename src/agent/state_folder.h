@@ -38,6 +38,10 @@ class StateFolder {
   StateResult<std::optional<AgentState>> load_state() const;
   StateResult<void> save_state(const AgentState& state);
 
+  /// What the node knew of its peers: PeerCache's, which reads it. nullopt where there is nothing.
+  StateResult<std::optional<Bytes>> load_peers() const;
+  StateResult<void> save_peers(ByteView peers);
+
   const std::string& path() const { return path_; }
   std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
   /// Where the agent listens for the command line. A function of the path alone, since the command

@@ -1,0 +1,131 @@
+#include "agent/signal_ways.h"
+
+#include <algorithm>
+
+namespace openp2p::agent {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kLookAfter = 5s;  ///< A server that restarts is back by then.
+constexpr Duration kLookEvery = 30s;
+constexpr Duration kWantFor = 45s;  ///< Over the next look.
+/// Each costs a signature to verify.
+constexpr int kLettersBurst = 100;
+constexpr Duration kLetterEvery = 50ms;
+
+}  // namespace
+
+SignalWays::SignalWays(NodeContext& context, ServerLink& server, PeerCache& cache,
+                       SignalWaysHost& host)
+    : context_(context),
+      server_(server),
+      cache_(cache),
+      host_(host),
+      direct_(context, *this, context.incarnation),
+      guard_(context),
+      letters_in_(kLettersBurst, kLetterEvery) {}
+
+void SignalWays::start() {
+  if (!look_at_) look_at_ = context_.now + kLookAfter;
+}
+
+/// What came another way is answered that way as well: the peer may see no server.
+bool SignalWays::send(const NodeId& to, ByteView body, std::uint64_t number) {
+  const bool is_carried = server_.send_signal(to, body, number);
+  bool is_sent = is_carried;
+  if (!is_carried || has_letter_from(to)) is_sent |= send_letters(to, body);
+  if (!is_carried || direct_.has_heard(to)) is_sent |= direct_.send(to, body, number);
+  return is_sent;
+}
+
+bool SignalWays::has_letter_from(const NodeId& peer) const {
+  const auto found = letters_from_.find(peer);
+  return found != letters_from_.end() && context_.now < found->second + DirectSignals::kHeardFor;
+}
+
+bool SignalWays::send_letters(const NodeId& to, ByteView body) {
+  bool is_sent = false;
+  std::size_t count = 0;
+  for (PeerLink* node : host_.connected_nodes()) {
+    if (node->record().id == to || count == kLettersMax) continue;
+    relay::RelayClient* client = host_.relay_client(*node);
+    if (client == nullptr || !client->send_letter(to, body)) continue;
+    ++count;
+    ++counters_.letters_sent;
+    is_sent = true;
+  }
+  return is_sent;
+}
+
+/// Who carried it may have kept it: offers have to be new, all else belongs to an attempt of now.
+void SignalWays::on_letter(const NodeId& relay, const NodeId& from, ByteView body) {
+  const bool is_due = is_member(from) && letters_in_.take(context_.now);
+  const auto signal = is_due ? decode_signal(body, from, context_.identity.id())
+                             : Result<PeerSignal>(SignalError::kNotForUs);
+  const bool is_offer = signal && signal->kind == PeerSignal::Kind::kOffer;
+  if (!signal || (!is_offer && !is_attempt(from, signal->attempt))) {
+    ++counters_.letters_refused;
+    return;
+  }
+  if (is_offer && !guard_.is_fresh(*signal, relay.key)) {
+    PeerLink* carrier = host_.own_node(relay);
+    relay::RelayClient* client = carrier == nullptr ? nullptr : host_.relay_client(*carrier);
+    if (client != nullptr) client->send_letter(from, guard_.challenge(*signal, relay.key));
+    return;
+  }
+  ++counters_.letters_taken;
+  letters_from_[from] = context_.now;  // Of members only: bounded as they are.
+  host_.on_peer_signal(*signal, body, std::nullopt);
+}
+
+bool SignalWays::is_attempt(const NodeId& peer, const AttemptId& attempt) const {
+  const PeerLink* link = host_.own_node(peer);
+  return link != nullptr && link->is_attempt(attempt);
+}
+
+void SignalWays::on_direct_signal(const PeerSignal& signal, ByteView bytes, const Address& source) {
+  host_.on_peer_signal(signal, bytes, source);
+}
+
+void SignalWays::on_session_up(PeerLink& peer) {
+  if (!is_server_there() && peer.has_direct()) (void)host_.relay_client(peer);
+}
+
+void SignalWays::on_timeout() {
+  if (!look_at_ || context_.now < *look_at_) return;
+  look_at_ = context_.now + kLookEvery;
+  std::erase_if(letters_from_, [&](const auto& entry) { return !has_letter_from(entry.first); });
+  be_reachable();
+  look_for_meetings();
+}
+
+/// A relay delivers letters to who has a stream with it.
+void SignalWays::be_reachable() {
+  std::size_t count = 0;
+  for (PeerLink* node : host_.connected_nodes()) {
+    if (count++ == kLettersMax) return;
+    (void)host_.relay_client(*node);
+  }
+}
+
+/// The first in the order of their ids that can be reached: everybody finds the same.
+void SignalWays::look_for_meetings() {
+  const std::vector<KnownPeer> peers = cache_.peers();
+  if (peers.size() > kMeetingNetworkMax) return;
+  std::vector<PeerLink*> open;
+  for (const KnownPeer& peer : peers) {
+    PeerLink* link = host_.own_node(peer.id);
+    if (link != nullptr && cache_.is_open(peer.id)) open.push_back(link);
+  }
+  const auto there = std::ranges::count_if(open, [](PeerLink* link) { return link->has_direct(); });
+  if (static_cast<std::size_t>(there) >= std::min(kMeetingsMin, open.size())) {
+    meetings_wanted_ = kMeetingsMin;
+    return;
+  }
+  const std::size_t count = std::min(open.size(), meetings_wanted_);
+  for (std::size_t i = 0; i < count; ++i) open[i]->want(context_.now + kWantFor);
+  meetings_wanted_ = std::min(meetings_wanted_ + kMeetingsMin, kMeetingsMax);
+}
+
+}  // namespace openp2p::agent
