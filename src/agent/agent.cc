@@ -56,7 +56,8 @@ class Agent final : public NodeMemory {
         api_(driver_.node()) {}
 
   int run() {
-    if (const auto error = driver_.open(start_.state.port)) return fail(*error);
+    if (const auto error = driver_.open(start_.state.port, driver_.node().last_ports()))
+      return fail(*error);
     auto api = net::HttpServer::listen(
         io_, StateFolder::socket_path(start_.folder->path()),
         [this](net::HttpRequest request, std::shared_ptr<net::HttpReply> reply) {
@@ -88,6 +89,11 @@ class Agent final : public NodeMemory {
     next.forwards = forwards;
     return save(std::move(next));
   }
+  std::optional<std::string> store_share(unsigned mbit) override {
+    AgentState next = start_.state;
+    next.share_mbit = mbit;
+    return save(std::move(next));
+  }
   void on_joined(const std::string& name) override {
     AgentState next = start_.state;
     next.join_secret.reset();
@@ -98,6 +104,11 @@ class Agent final : public NodeMemory {
       log_line().warning(net::monotonic_now(), "state.not_saved why=\"{}\"", *error);
     }
     if (!was_joined) std::fprintf(stderr, "openp2p: joined as %s\n", name.c_str());
+  }
+  void store_peers(ByteView peers) override {
+    const auto saved = start_.folder->save_peers(peers);
+    if (saved) return;
+    log_line().warning(net::monotonic_now(), "peers.not_saved why=\"{}\"", saved.error().text);
   }
   void on_refused(const Refusal& refusal) override {
     if (!refusal.is_final || start_.state.is_joined()) return;  // Later it may be let in again.
@@ -136,7 +147,18 @@ class Agent final : public NodeMemory {
       }
     }
     node.forwards = state.forwards;
+    node.lending = {state.share_mbit.value_or(0), state.relays_own_nodes};
+    node.avoids_strangers = state.avoids_strangers;
+    node.known_peers = known_peers();
     return node;
+  }
+
+  /// They are learnt again: a file that cannot be read keeps no agent from starting.
+  Bytes known_peers() {
+    auto stored = start_.folder->load_peers();
+    if (stored) return stored->value_or(Bytes());
+    log_line().warning(net::monotonic_now(), "peers.not_read why=\"{}\"", stored.error().text);
+    return {};
   }
 
   /// Routers are asked to forget what they mapped; the node says when it has waited long enough.

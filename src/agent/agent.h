@@ -20,9 +20,11 @@ struct AgentOptions {
   std::optional<std::string> name;  ///< is_valid_name(); at first start the host name stands in.
   std::optional<bool> accepts_lan;
   std::optional<std::vector<std::string>>
-      accepts;                        ///< "HOST:PORT", forward::parse_destination() reads them.
-  std::optional<std::uint16_t> port;  ///< UDP; 0: any.
-  std::optional<unsigned> share_mbit;
+      accepts;                           ///< "HOST:PORT", forward::parse_destination() reads them.
+  std::optional<std::uint16_t> port;     ///< UDP; 0: any.
+  std::optional<unsigned> share_mbit;    ///< 0: neither lends nor borrows.
+  std::optional<bool> avoids_strangers;  ///< Never relayed by strangers' nodes.
+  std::optional<bool> relays_own_nodes;  ///< For the nodes of its network.
   std::optional<path::MethodSet> methods;  ///< To reach peers by; for diagnosis.
   std::vector<ForwardSpec> forwards;       ///< To be added, or to replace those of the same name.
   LogLevel log_level = LogLevel::kInfo;

@@ -20,6 +20,7 @@ namespace {
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kNetcheck = "/v1/netcheck";
 constexpr std::string_view kNetcheckLifetime = "/v1/netcheck?lifetime=1";
+constexpr std::string_view kShare = "/v1/share";
 constexpr std::string_view kJsonLines = "application/x-ndjson";
 constexpr unsigned kPingsMax = 1'000;  // NodeControl::ping() promises no more.
 constexpr unsigned kPingsDefault = 4;
@@ -66,6 +67,25 @@ std::optional<std::string> percent_decoded(std::string_view text) {
   return out;
 }
 
+/// Both absent: one port, TCP. Gives what is wrong.
+std::optional<std::string> read_ports(const json::object& from, ForwardSpec& spec) {
+  if (from.contains("ports")) {
+    const auto ports = json_number(from, "ports", kForwardPortsMax);
+    if (!ports) return "\"ports\" is a number from 1 to " + std::to_string(kForwardPortsMax);
+    spec.ports = static_cast<std::uint16_t>(*ports);
+  }
+  const json::value* protocols = from.if_contains("protocols");
+  if (protocols == nullptr) return std::nullopt;
+  const std::string wrong = "\"protocols\" is a list of \"tcp\" and \"udp\"";
+  if (!protocols->is_array() || protocols->get_array().size() > 2) return wrong;
+  spec.has_tcp = spec.has_udp = false;
+  for (const json::value& protocol : protocols->get_array()) {
+    if (protocol != "tcp" && protocol != "udp") return wrong;
+    (protocol == "udp" ? spec.has_udp : spec.has_tcp) = true;
+  }
+  return std::nullopt;
+}
+
 template <class Item>
 json::array list(const std::vector<Item>& items) {
   json::array array;
@@ -105,6 +125,7 @@ void LocalApi::handle(const net::HttpRequest& request,
   if (is_netcheck && request.method == "GET") {
     return netcheck({.measures_lifetime = request.target == kNetcheckLifetime}, reply);
   }
+  if (request.target == kShare && request.method == "GET") return share(reply);
   const Answer result = answer(request);
   reply->send(result.status, kJson, result.body);
 }
@@ -124,6 +145,8 @@ LocalApi::Answer LocalApi::answer(const net::HttpRequest& request) {
     return is_get ? answer_peer(std::string_view(target).substr(kPeer.size()))
                   : Answer::wrong_method();
   }
+  if (target == kShare)
+    return request.method == "POST" ? set_share(request) : Answer::wrong_method();
   if (target == "/v1/forwards") {
     if (is_get) return Answer::done({{"forwards", list(node_.forwards())}});
     return request.method == "POST" ? add_forward(request) : Answer::wrong_method();
@@ -178,9 +201,27 @@ LocalApi::Answer LocalApi::add_forward(const net::HttpRequest& request) {
     return Answer::invalid("\"enabled\" is neither true nor false");
   }
   spec.is_enabled = is_enabled.value_or(true);
+  spec.relay = json_text(from, "relay").value_or("");
+  spec.allows_relay = !json_bool(from, "no_relay").value_or(false);
+  if (const auto problem = read_ports(from, spec)) return Answer::invalid(*problem);
   if (const auto problem = problem_of(spec)) return Answer::invalid(*problem);
   if (const auto error = node_.add_forward(spec)) return Answer::failed(*error);
   return {201, document({{"forward", to_json(spec)}})};
+}
+
+LocalApi::Answer LocalApi::set_share(const net::HttpRequest& request) {
+  const JsonParsed parsed = parse_json(request.body);
+  if (!parsed.value || !parsed.value->is_object()) return Answer::invalid("not a JSON object");
+  const auto mbit = json_number(parsed.value->get_object(), "share_mbit", kShareMbitMax);
+  if (!mbit) {
+    return Answer::invalid("\"share_mbit\" is a number from 0 to " + std::to_string(kShareMbitMax));
+  }
+  return Answer::of(node_.set_share(static_cast<unsigned>(*mbit)));
+}
+
+void LocalApi::share(const std::shared_ptr<net::HttpReply>& reply) {
+  node_.share(
+      [reply](const ShareStatus& share) { reply->send(200, kJson, document(to_json(share))); });
 }
 
 void LocalApi::ping(const net::HttpRequest& request, const std::shared_ptr<net::HttpReply>& reply) {

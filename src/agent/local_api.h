@@ -32,6 +32,8 @@ class LocalApi {
   Answer answer_peer(std::string_view encoded);
   Answer answer_forward(const net::HttpRequest& request, std::string_view rest);
   Answer add_forward(const net::HttpRequest& request);
+  Answer set_share(const net::HttpRequest& request);
+  void share(const std::shared_ptr<net::HttpReply>& reply);
   void ping(const net::HttpRequest& request, const std::shared_ptr<net::HttpReply>& reply);
   void netcheck(const NetcheckOptions& options, const std::shared_ptr<net::HttpReply>& reply);
 

@@ -107,6 +107,24 @@ class FakeNode final : public NodeControl {
     return std::nullopt;
   }
 
+  void share(std::function<void(const ShareStatus&)> done) override {
+    ShareStatus share;
+    share.share_mbit = share_mbit;
+    share.lends = share_mbit > 0;
+    share.lent = {{NodeId{}, NodeId{}, true, true, 1'000, 8'000, std::chrono::seconds(5), {}}};
+    share.borrowed = {
+        {NodeId{}, NodeId{}, kHostileText, true, true, 10, 20, std::chrono::seconds(6)}};
+    share.has_credit = true;
+    share.lent_bytes = 7;
+    share.may_borrow = true;
+    share.reason = kHostileText;
+    done(share);
+  }
+  std::optional<ControlError> set_share(unsigned mbit) override {
+    share_mbit = mbit;
+    return std::nullopt;
+  }
+  unsigned share_mbit = 10;
   void netcheck(const NetcheckOptions& options,
                 std::function<void(const NetcheckReport&)> done) override {
     NetcheckReport report;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 
+#include "agent/config_text.h"
 #include "agent/json_text.h"
 
 namespace openp2p::agent {
@@ -82,9 +83,16 @@ json::object server_json(const NodeStatus& status) {
 }  // namespace
 
 json::object to_json(const ForwardSpec& spec) {
-  return {{"name", json_safe(spec.name)}, {"peer", json_safe(spec.peer)},
-          {"host", json_safe(spec.host)}, {"port", spec.port},
-          {"listen", spec.listen.text()}, {"enabled", spec.is_enabled}};
+  return {{"name", json_safe(spec.name)},
+          {"peer", json_safe(spec.peer)},
+          {"host", json_safe(spec.host)},
+          {"port", spec.port},
+          {"listen", spec.listen.text()},
+          {"enabled", spec.is_enabled},
+          {"ports", spec.ports},
+          {"protocols", texts(protocol_texts(spec))},
+          {"relay", json_safe(spec.relay)},
+          {"no_relay", !spec.allows_relay}};
 }
 
 json::object to_json(const ForwardStatus& forward) {
@@ -96,6 +104,12 @@ json::object to_json(const ForwardStatus& forward) {
   object["connections_now"] = forward.connections_now;
   object["connections_total"] = forward.connections_total;
   object["connections_failed"] = forward.connections_failed;
+  object["flows_now"] = forward.flows_now;
+  object["flows_total"] = forward.flows_total;
+  object["flows_failed"] = forward.flows_failed;
+  object["datagrams_sent"] = forward.datagrams_sent;
+  object["datagrams_received"] = forward.datagrams_received;
+  object["datagrams_dropped"] = forward.datagrams_dropped;
   object["bytes_sent"] = forward.bytes_sent;
   object["bytes_received"] = forward.bytes_received;
   return object;
@@ -111,6 +125,9 @@ json::object to_json(const PeerStatus& peer) {
           {"online", peer.is_online},
           {"session", json_safe(peer.session)},
           {"path", json_safe(peer.path)},
+          {"relay", json_safe(peer.relay)},
+          {"relay_kind", json_safe(peer.relay_kind)},
+          {"relay_reason", json_safe(peer.relay_reason)},
           {"address", text_or_null(peer.address)},
           {"rtt_us", us_or_null(peer.rtt)},
           {"method", json_safe(peer.method)},
@@ -175,6 +192,58 @@ json::object to_json(const NetcheckReport& report) {
           {"server_rtt_us", us_or_null(report.server_rtt)},
           {"evidence", texts(report.evidence)},
           {"error", json_safe(report.error)}};
+}
+
+namespace {
+
+json::object to_json(const LentStatus& lent) {
+  return {{"one", lent.one.text()},
+          {"other", lent.other.text()},
+          {"strangers", lent.is_lent},
+          {"joined", lent.is_joined},
+          {"bytes", lent.bytes},
+          {"bits_per_second", lent.bits_per_second},
+          {"age_us", microseconds(lent.age)},
+          {"idle_us", microseconds(lent.idle)}};
+}
+
+json::object to_json(const BorrowedStatus& borrowed) {
+  return {{"peer", borrowed.peer.text()},
+          {"relay", borrowed.relay.text()},
+          {"kind", json_safe(borrowed.kind)},
+          {"joined", borrowed.is_joined},
+          {"in_use", borrowed.is_in_use},
+          {"bytes_sent", borrowed.bytes_sent},
+          {"bytes_received", borrowed.bytes_received},
+          {"age_us", microseconds(borrowed.age)}};
+}
+
+json::value credit_json(const ShareStatus& share) {
+  if (!share.has_credit) return {};
+  return json::object{{"lent_bytes", share.lent_bytes},
+                      {"borrowed_bytes", share.borrowed_bytes},
+                      {"allowance_bytes", share.allowance_bytes},
+                      {"lent_here_bytes", share.lent_here_bytes},
+                      {"may_borrow", share.may_borrow}};
+}
+
+}  // namespace
+
+json::object to_json(const ShareStatus& share) {
+  json::array lent;
+  for (const LentStatus& each : share.lent) lent.emplace_back(to_json(each));
+  json::array borrowed;
+  for (const BorrowedStatus& each : share.borrowed) borrowed.emplace_back(to_json(each));
+  return {{"share_mbit", share.share_mbit},
+          {"lends", share.lends},
+          {"cap_bits_per_second", share.cap_bits_per_second},
+          {"lent_bits_per_second", share.lent_bits_per_second},
+          {"lent_bytes_now", share.lent_bytes_now},
+          {"borrowed_bytes_now", share.borrowed_bytes_now},
+          {"lent", std::move(lent)},
+          {"borrowed", std::move(borrowed)},
+          {"credit", credit_json(share)},
+          {"reason", json_safe(share.reason)}};
 }
 
 void PingSummary::add(const PingReply& reply) {

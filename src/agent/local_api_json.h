@@ -16,6 +16,7 @@ boost::json::object to_json(const PeerStatus& peer);
 boost::json::object to_json(const NodeStatus& status);
 boost::json::object to_json(const PingReply& reply);
 boost::json::object to_json(const NetcheckReport& report);
+boost::json::object to_json(const ShareStatus& share);
 
 /// What was sent and what came back, for the last line of a ping.
 struct PingSummary {

@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
 #include <filesystem>
 #include <thread>
 
@@ -72,6 +73,70 @@ class LocalApiTest : public testing::Test {
   FakeNode node_;
   LocalApi api_{node_};
 };
+
+TEST_F(LocalApiTest, TellsWhatIsLentAndBorrowed) {
+  const auto reply = ask("GET", "/v1/share");
+
+  EXPECT_EQ(reply->status, 200u);
+  const json::object share = object(reply->body);
+  EXPECT_EQ(json_number(share, "share_mbit", 99), 10u);
+  const json::object lent = share.at("lent").as_array().at(0).as_object();
+  EXPECT_EQ(json_text(lent, "one"), NodeId{}.text());
+  EXPECT_EQ(json_bool(lent, "strangers"), true);
+  EXPECT_EQ(json_number(lent, "age_us", 9'000'000), 5'000'000u);
+  const json::object borrowed = share.at("borrowed").as_array().at(0).as_object();
+  EXPECT_EQ(json_number(borrowed, "bytes_received", 99), 20u);
+  EXPECT_EQ(json_number(share.at("credit").as_object(), "lent_bytes", 99), 7u);
+  EXPECT_EQ(reply->body.find('\x1b'), std::string::npos);
+}
+
+TEST_F(LocalApiTest, ChangesWhatIsLent) {
+  EXPECT_EQ(ask("POST", "/v1/share", R"({"share_mbit":25})")->status, 200u);
+  EXPECT_EQ(node_.share_mbit, 25u);
+  for (const char* body : {"", "[]", "{}", R"({"share_mbit":-1})", R"({"share_mbit":1000001})",
+                           R"({"share_mbit":"10"})"}) {
+    EXPECT_EQ(ask("POST", "/v1/share", body)->status, 400u) << body;
+  }
+  EXPECT_EQ(node_.share_mbit, 25u);
+  EXPECT_EQ(ask("DELETE", "/v1/share")->status, 405u);
+}
+
+TEST_F(LocalApiTest, AForwardSaysWhichRelayMayCarryIt) {
+  const auto add = [&](const std::string& name, const std::string& rest) {
+    return ask("POST", "/v1/forwards",
+               R"({"peer":"nas","host":"::1","port":22,"listen":"2222","name":")" + name + "\"," +
+                   rest + "}")
+        ->status;
+  };
+  EXPECT_EQ(add("pinned", R"("relay":"gate")"), 201u);
+  EXPECT_EQ(add("private", R"("no_relay":true)"), 201u);
+  EXPECT_EQ(add("both", R"("relay":"gate","no_relay":true)"), 400u);
+  EXPECT_EQ(add("garbled", R"("relay":"a/b")"), 400u);
+  const json::array forwards = object(ask("GET", "/v1/forwards")->body).at("forwards").as_array();
+  EXPECT_EQ(json_text(forwards.at(0).as_object(), "relay"), "gate");
+  EXPECT_EQ(json_bool(forwards.at(1).as_object(), "no_relay"), true);
+}
+
+TEST_F(LocalApiTest, AForwardSaysWhatItCarriesAndHowManyPorts) {
+  const auto add = [&](const std::string& name, const std::string& rest) {
+    return ask("POST", "/v1/forwards",
+               R"({"peer":"nas","host":"::1","port":22,"listen":"2222","name":")" + name + "\"," +
+                   rest + "}")
+        ->status;
+  };
+  EXPECT_EQ(add("dns", R"("protocols":["tcp","udp"],"ports":3)"), 201u);
+  EXPECT_EQ(add("plain", R"("enabled":true)"), 201u);
+  for (const char* wrong : {R"("protocols":["sctp"])", R"("protocols":"udp")", R"("protocols":[])",
+                            R"("protocols":["tcp","udp","tcp"])", R"("ports":0)", R"("ports":1001)",
+                            R"("ports":"3")", R"("ports":-1)"}) {
+    EXPECT_EQ(add("wrong", wrong), 400u) << wrong;
+  }
+  const json::array forwards = object(ask("GET", "/v1/forwards")->body).at("forwards").as_array();
+  EXPECT_EQ(json::serialize(forwards.at(0).at("protocols")), R"(["tcp","udp"])");
+  EXPECT_EQ(forwards.at(0).at("ports"), 3);
+  EXPECT_EQ(json::serialize(forwards.at(1).at("protocols")), R"(["tcp"])");
+  EXPECT_EQ(forwards.at(1).at("ports"), 1);
+}
 
 TEST_F(LocalApiTest, TellsTheStatus) {
   const auto reply = ask("GET", "/v1/status");

@@ -75,7 +75,7 @@ void read_app(const json::value& value, std::size_t index, OriginalConfig& confi
   app.port = from.number("DstPort");
   app.source_port = from.number("SrcPort");
   app.is_enabled = from.number("Enabled") != 0;
-  if (!from.text("RelayNode").empty()) app.ignored.push_back("RelayNode");
+  app.relay = from.text("RelayNode");
   if (from.number("ForceRelay") != 0) app.ignored.push_back("ForceRelay");
   if (from.number("PunchPriority") != 0) app.ignored.push_back("PunchPriority");
   if (from.wrong().empty()) {
@@ -147,9 +147,10 @@ void Importer::take_node(const OriginalConfig& config) {
 }
 
 std::optional<std::string> Importer::refusal(const OriginalApp& app) const {
-  const bool is_tcp = app.protocol.empty() || equal_in_any_case(app.protocol, "tcp");
+  const bool is_known = app.protocol.empty() || equal_in_any_case(app.protocol, "tcp") ||
+                        equal_in_any_case(app.protocol, "udp");
   if (app.source_port == 0) return "it has no local port (the virtual network made it)";
-  if (!is_tcp) return "its protocol is " + app.protocol + "; forwards carry TCP";
+  if (!is_known) return "its protocol is " + app.protocol + "; forwards carry TCP and UDP";
   if (printable(app.name, app.name.size()) != app.name) {
     return "its name has control characters, or is not UTF-8";
   }
@@ -203,14 +204,19 @@ void Importer::take_app(const OriginalApp& app) {
     spec.host = spec.host.substr(1, spec.host.size() - 2);
   }
   spec.port = static_cast<std::uint16_t>(app.port);
+  spec.has_udp = equal_in_any_case(app.protocol, "udp");
+  spec.has_tcp = !spec.has_udp;
   spec.is_enabled = app.is_enabled;
+  spec.relay = app.relay;
   spec.listen = {IpAddress::loopback_v4(), static_cast<std::uint16_t>(app.source_port)};
   if (const auto problem = problem_of(spec)) {
     return say("not taken over: app " + app.name + ": " + *problem);
   }
   spec.listen.ip = listen_address(app, spec.name);
   say("taken over: forward " + spec.name + " from " + spec.listen.text() + " to " +
-      forward::destination_text({spec.host, spec.port}) + " at " + spec.peer);
+      forward::destination_text({spec.host, spec.port}) + " at " + spec.peer +
+      (spec.has_udp ? ", by UDP" : ""));
+  if (!spec.relay.empty()) say(spec.name + ": relayed by " + spec.relay + " where it has to be");
   if (spec.name != app.name && !app.name.empty()) say(spec.name + ": was named " + app.name);
   if (!spec.is_enabled) {
     say(spec.name +

@@ -24,6 +24,7 @@ struct OriginalApp {
   std::string host;  ///< Empty meant the peer itself.
   std::uint64_t port = 0;
   std::uint64_t source_port = 0;     ///< 0: an app in memory only, of the virtual network.
+  std::string relay;                 ///< The only node that may relay it; empty: any.
   bool is_enabled = false;           ///< Absent meant off there.
   std::vector<std::string> ignored;  ///< Settings with no counterpart, by their names.
 };

@@ -96,7 +96,7 @@ TEST(OriginalConfig, MakesNamesThatFit) {
 
 TEST(OriginalConfig, LeavesBehindWhatCannotBeAForwardAndSaysWhy) {
   for (const char* fields :
-       {R"("Protocol":"udp")", R"("SrcPort":0)", R"("SrcPort":65536)", R"("DstPort":0)",
+       {R"("Protocol":"icmp")", R"("SrcPort":0)", R"("SrcPort":65536)", R"("DstPort":0)",
         R"("PeerNode":"")", R"("PeerNode":"a\u001b[2J")", R"("AppName":"a\u001b[2J")",
         R"("DstHost":"a b")", R"("SrcPort":"2222")", R"("AppName":7)", R"("SrcPort":-1)"}) {
     const auto result = import_apps(app(fields));
@@ -116,10 +116,25 @@ TEST(OriginalConfig, ReportsNothingThatActsOnATerminal) {
 }
 
 TEST(OriginalConfig, NamesSettingsThatHaveNoCounterpart) {
-  const auto result = import_apps(app(R"("RelayNode":"r","ForceRelay":1,"PunchPriority":2)"));
-  for (const char* name : {"RelayNode", "ForceRelay", "PunchPriority"}) {
+  const auto result = import_apps(app(R"("ForceRelay":1,"PunchPriority":2)"));
+  for (const char* name : {"ForceRelay", "PunchPriority"}) {
     EXPECT_TRUE(says(result, name)) << name;
   }
+}
+
+TEST(OriginalConfig, TakesAppsOfUdpOver) {
+  const auto result = import_apps(app(R"("Protocol":"UDP")"));
+  ASSERT_EQ(result.forwards.size(), 1U);
+  EXPECT_TRUE(result.forwards.front().has_udp);
+  EXPECT_FALSE(result.forwards.front().has_tcp);
+  EXPECT_TRUE(says(result, "by UDP"));
+}
+
+TEST(OriginalConfig, TakesTheRelayOfAnApp) {
+  const auto result = import_apps(app(R"("RelayNode":"gate")"));
+  ASSERT_EQ(result.forwards.size(), 1U);
+  EXPECT_EQ(result.forwards.front().relay, "gate");
+  EXPECT_TRUE(import_apps(app(R"("RelayNode":"no/name")")).forwards.empty());
 }
 
 TEST(OriginalConfig, AcceptsAnEmptyConfigurationAsGoWritesIt) {

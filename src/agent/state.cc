@@ -2,6 +2,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
+#include <utility>
 
 #include "agent/config_text.h"
 #include "agent/json_text.h"
@@ -36,6 +37,7 @@ class StateReader {
   void read_server(AgentState& state);
   void read_forwards(AgentState& state);
   ForwardSpec read_forward(const json::value& value);
+  void read_protocols(const json::object& from, ForwardSpec& spec);
 
   const json::object& root_;
   std::string problem_;
@@ -135,6 +137,11 @@ ForwardSpec StateReader::read_forward(const json::value& value) {
   spec.host = text(from, "host", /*required=*/true);
   spec.port = static_cast<std::uint16_t>(number(from, "port", 65'535));
   spec.is_enabled = flag(from, "enabled", /*absent=*/true);
+  spec.relay = text(from, "relay", /*required=*/false);
+  spec.allows_relay = !flag(from, "no_relay", /*absent=*/false);
+  if (from.contains("ports"))
+    spec.ports = static_cast<std::uint16_t>(number(from, "ports", kForwardPortsMax));
+  read_protocols(from, spec);
   const auto listen = parse_listen(text(from, "listen", /*required=*/true));
   if (listen) {
     spec.listen = *listen;
@@ -145,6 +152,16 @@ ForwardSpec StateReader::read_forward(const json::value& value) {
   return spec;
 }
 
+/// Absent: TCP, which is all that older versions had.
+void StateReader::read_protocols(const json::object& from, ForwardSpec& spec) {
+  if (!from.contains("protocols")) return;
+  spec.has_tcp = spec.has_udp = false;
+  for (const std::string& protocol : texts(from, "protocols", /*max=*/2)) {
+    if (protocol != "tcp" && protocol != "udp") wrong("\"protocols\" names " + protocol);
+    (protocol == "udp" ? spec.has_udp : spec.has_tcp) = true;
+  }
+}
+
 void StateReader::read_forwards(AgentState& state) {
   const json::value* value = root_.if_contains("forwards");
   if (value == nullptr) return;
@@ -152,12 +169,17 @@ void StateReader::read_forwards(AgentState& state) {
   if (value->get_array().size() > kForwardsMax) {
     return wrong("more than " + std::to_string(kForwardsMax) + " forwards");
   }
+  std::size_t sockets = 0;
   for (const json::value& item : value->get_array()) {
     ForwardSpec spec = read_forward(item);
     for (const ForwardSpec& other : state.forwards) {
       if (other.name == spec.name) wrong("two forwards are named \"" + spec.name + "\"");
     }
+    sockets += spec.listening_sockets();
     state.forwards.push_back(std::move(spec));
+  }
+  if (sockets > kForwardSocketsMax) {
+    wrong("the forwards have more than " + std::to_string(kForwardSocketsMax) + " ports");
   }
 }
 
@@ -176,8 +198,10 @@ AgentState StateReader::read() {
   }
   state.port = static_cast<std::uint16_t>(number(root_, "port", 65'535));
   if (root_.contains("share_mbit")) {
-    state.share_mbit = static_cast<unsigned>(number(root_, "share_mbit", 1'000'000));
+    state.share_mbit = static_cast<unsigned>(number(root_, "share_mbit", kShareMbitMax));
   }
+  state.avoids_strangers = flag(root_, "never_relay_through_strangers", /*absent=*/false);
+  state.relays_own_nodes = flag(root_, "relay_own_nodes", /*absent=*/true);
   state.methods = methods(root_, "methods");
   read_forwards(state);
   return state;
@@ -210,6 +234,15 @@ void put_server(json::object& root, const AgentState& state) {
   }
 }
 
+/// Null stands for what is absent by default.
+void put_or_erase(json::object& to, std::string_view name, json::value value) {
+  if (value.is_null()) {
+    to.erase(name);
+  } else {
+    to[name] = std::move(value);
+  }
+}
+
 json::object old_forward(const json::array& known, std::string_view name) {
   for (const json::value& item : known) {
     if (item.is_object() && json_text(item.get_object(), "name") == name) return item.get_object();
@@ -231,6 +264,10 @@ void put_forwards(json::object& root, const AgentState& state) {
     forward["port"] = spec.port;
     forward["listen"] = spec.listen.text();
     forward["enabled"] = spec.is_enabled;
+    put_or_erase(forward, "relay", spec.relay.empty() ? json::value() : json::value(spec.relay));
+    put_or_erase(forward, "no_relay", spec.allows_relay ? json::value() : json::value(true));
+    forward["ports"] = spec.ports;
+    forward["protocols"] = as_array(protocol_texts(spec));
     forwards.push_back(std::move(forward));
   }
   root["forwards"] = std::move(forwards);
@@ -254,11 +291,12 @@ std::string encode_state(const AgentState& state) {
   } else {
     root["methods"] = as_array(path::method_texts(state.methods));
   }
-  if (state.share_mbit) {
-    root["share_mbit"] = *state.share_mbit;
-  } else {
-    root.erase("share_mbit");
-  }
+  put_or_erase(root, "share_mbit",
+               state.share_mbit ? json::value(*state.share_mbit) : json::value());
+  put_or_erase(root, "never_relay_through_strangers",
+               state.avoids_strangers ? json::value(true) : json::value());
+  put_or_erase(root, "relay_own_nodes",
+               state.relays_own_nodes ? json::value() : json::value(false));
   put_forwards(root, state);
   return pretty(root);
 }

@@ -71,6 +71,14 @@ std::optional<StateFailure> apply(const AgentOptions& options, AgentStart& start
   if (options.accepts) state.accepts = *options.accepts;
   if (options.port) state.port = *options.port;
   if (options.share_mbit) state.share_mbit = *options.share_mbit;
+  if (!state.share_mbit) {
+    state.share_mbit = 0;
+    start.notices.push_back(
+        "this node lends no bandwidth to other people's connections, and borrows none; to do both: "
+        "openp2p share 10");
+  }
+  if (options.avoids_strangers) state.avoids_strangers = *options.avoids_strangers;
+  if (options.relays_own_nodes) state.relays_own_nodes = *options.relays_own_nodes;
   if (options.methods) state.methods = *options.methods;
   for (const ForwardSpec& spec : options.forwards) {
     if (auto failure = apply_forward(spec, state)) return failure;

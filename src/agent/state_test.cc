@@ -15,6 +15,8 @@ AgentState full_state() {
   state.accepts = {"nas:22", "[::1]:80"};
   state.port = 4'000;
   state.share_mbit = 20;
+  state.avoids_strangers = true;
+  state.relays_own_nodes = false;
   state.methods = path::MethodSet::all().without(path::Method::kBirthday);
   state.forwards.push_back({.name = "ssh",
                             .peer = "nas",
@@ -22,6 +24,16 @@ AgentState full_state() {
                             .port = 22,
                             .listen = {IpAddress::loopback_v4(), 2222},
                             .is_enabled = false});
+  state.forwards.push_back({.name = "web",
+                            .peer = "nas",
+                            .host = "::1",
+                            .port = 80,
+                            .listen = {IpAddress::loopback_v4(), 8080}});
+  state.forwards.back().relay = "gate";
+  state.forwards.push_back(state.forwards.back());
+  state.forwards.back().name = "private";
+  state.forwards.back().relay.clear();
+  state.forwards.back().allows_relay = false;
   return state;
 }
 
@@ -43,9 +55,53 @@ TEST(State, ReadsBackWhatItWrote) {
   EXPECT_EQ(read->accepts, written.accepts);
   EXPECT_EQ(read->port, written.port);
   EXPECT_EQ(read->share_mbit, written.share_mbit);
+  EXPECT_TRUE(read->avoids_strangers);
+  EXPECT_FALSE(read->relays_own_nodes);
   EXPECT_EQ(read->methods, written.methods);
   EXPECT_EQ(read->forwards, written.forwards);
   EXPECT_FALSE(read->is_joined());
+}
+
+TEST(State, KeepsWhatAForwardCarriesAndItsPorts) {
+  AgentState written = full_state();
+  ForwardSpec& spec = written.forwards.front();
+  spec.ports = 11;
+  spec.has_udp = true;
+  written.forwards.back().has_udp = true;
+  written.forwards.back().has_tcp = false;
+
+  const auto read = decode_state(encode_state(written), "state.json");
+
+  ASSERT_TRUE(read) << read.error().text;
+  EXPECT_EQ(read->forwards, written.forwards);
+}
+
+TEST(State, AForwardOfAnOlderVersionIsOnePortOfTcp) {
+  const auto state = decode_state(
+      R"({"schema":1,"forwards":[{"name":"ssh","peer":"nas","host":"::1","port":22,"listen":"2222"}]})",
+      "state.json");
+
+  ASSERT_TRUE(state) << state.error().text;
+  const ForwardSpec& spec = state->forwards.front();
+  EXPECT_EQ(spec.ports, 1);
+  EXPECT_TRUE(spec.has_tcp);
+  EXPECT_FALSE(spec.has_udp);
+}
+
+TEST(State, RefusesForwardsOfTooManyPorts) {
+  AgentState state = full_state();
+  for (ForwardSpec& spec : state.forwards) {
+    spec.ports = kForwardPortsMax;
+    spec.has_udp = true;
+  }
+  EXPECT_NE(refusal(encode_state(state)).find("more than 3000 ports"), std::string::npos);
+}
+
+TEST(State, WhatIsSoByDefaultIsNotWritten) {
+  const std::string text = encode_state(AgentState());
+  for (const char* name : {"share_mbit", "never_relay_through_strangers", "relay_own_nodes"}) {
+    EXPECT_EQ(text.find(name), std::string::npos) << name;
+  }
 }
 
 TEST(State, ForgetsTheSecretOnceJoined) {

@@ -15,7 +15,6 @@
 #include "cli/queries.h"
 #include "cli/secret_arguments.h"
 #include "cli/table.h"
-#include "forward/destination.h"
 
 namespace openp2p::cli {
 namespace {
@@ -47,7 +46,9 @@ class CommandLine {
                   std::function<int()> action);
   void add_state(CLI::App& app, std::string& path);
   void add_up();
+  void add_up_relays(CLI::App& app);
   void add_queries();
+  void add_share();
   void add_forwards();
   int start_forward();
 
@@ -57,6 +58,10 @@ class CommandLine {
   UpOptions up_;
   QueryOptions query_;
   std::string name_, peer_, to_, listen_, choice_;
+  bool carries_tcp_ = false, carries_udp_ = false;
+  std::string relay_;
+  bool has_no_relay_ = false;
+  std::optional<unsigned> mbit_;
   unsigned count_ = 4;
   bool measures_lifetime_ = false;
 };
@@ -68,6 +73,7 @@ CommandLine::CommandLine(RunAgent run_agent) : run_agent_(run_agent) {
   app_.set_version_flag("-v,--version", "openp2p " OPENP2P_VERSION, "Show the version");
   add_up();
   add_queries();
+  add_share();
   add_forwards();
   CLI::App& completion = command(app_, "completion", "Print a completion script for a shell",
                                  "Examples:\n"
@@ -143,9 +149,7 @@ void CommandLine::add_up() {
   app.add_option("--port", up_.port, "UDP port of this node; 0: any (default: any)")
       ->check(CLI::Range(0, 65'535))
       ->type_name("N");
-  app.add_option("--share", up_.share_mbit, "Bandwidth that other people's relays may use")
-      ->check(CLI::Range(0, 1'000'000))
-      ->type_name("MBIT");
+  add_up_relays(app);
   auto* methods =
       app.add_option("--methods", up_.methods,
                      "Reach peers in these ways only, for diagnosis; all: in every way (default). "
@@ -163,6 +167,28 @@ void CommandLine::add_up() {
       ->type_name("FILE");
   app.add_flag("--listen-all", up_.listens_on_all,
                "With --import: listen on all addresses where the original did");
+}
+
+void CommandLine::add_up_relays(CLI::App& app) {
+  app.add_option("--share", up_.share_mbit,
+                 "Lend so much bandwidth to other people's connections, and borrow of theirs; 0: "
+                 "neither (default: asked for at the first start)")
+      ->check(CLI::Range(0U, agent::kShareMbitMax))
+      ->type_name("MBIT");
+  app.add_flag_callback(
+      "--never-relay-through-strangers", [this] { up_.avoids_strangers = true; },
+      "Never let other people's nodes carry this node's traffic");
+  app.add_flag_callback(
+         "--relay-through-strangers", [this] { up_.avoids_strangers = false; },
+         "Let them, where --share is not 0 (default)")
+      ->excludes("--never-relay-through-strangers");
+  app.add_flag_callback(
+      "--no-relay-for-own", [this] { up_.relays_own_nodes = false; },
+      "Do not carry the traffic of one's other nodes");
+  app.add_flag_callback(
+         "--relay-for-own", [this] { up_.relays_own_nodes = true; },
+         "Carry it where they need it (default)")
+      ->excludes("--no-relay-for-own");
 }
 
 void CommandLine::add_queries() {
@@ -190,6 +216,17 @@ void CommandLine::add_queries() {
       ->type_name("N");
 }
 
+void CommandLine::add_share() {
+  CLI::App& app = query(
+      app_, "share", "Show what this node lends and borrows; with a number, change what it lends",
+      "Examples:\n  openp2p share\n  openp2p share 20    lend up to 20 Mbit/s\n"
+      "  openp2p share 0     neither lend nor borrow\n"
+      "  openp2p share --json | jq .credit",
+      [this] { return mbit_ ? set_share(query_, *mbit_) : show_share(query_); });
+  app.add_option("MBIT", mbit_, "What is lent at most; 0: neither lend nor borrow")
+      ->check(CLI::Range(0U, agent::kShareMbitMax));
+}
+
 void CommandLine::add_forwards() {
   CLI::App& forward = *app_.add_subcommand("forward", "Local ports that lead to peers' services");
   forward.require_subcommand(1);
@@ -204,16 +241,28 @@ void CommandLine::add_forwards() {
                         "  openp2p forward add web --peer nas --to 192.168.1.5:80 --listen 8080\n"
                         "  openp2p forward add v6 --peer nas --to [::1]:22 --listen [::1]:2222\n"
                         "  openp2p forward add all --peer nas --to nas:80 --listen 0.0.0.0:80   "
-                        "for other machines too",
+                        "for other machines too\n"
+                        "  openp2p forward add dns --peer nas --to localhost:53 --listen 5353 "
+                        "--udp --tcp\n"
+                        "  openp2p forward add game --peer nas --to localhost:27000-27010 "
+                        "--listen 27000-27010 --udp",
                         [this] { return start_forward(); });
   add.add_option("NAME", name_, "Name of the forward")->required();
   add.add_option("--peer", peer_, "Name or id of the peer")->required()->type_name("NODE");
-  add.add_option("--to", to_, "Destination as the peer sees it")
+  add.add_option("--to", to_,
+                 "Destination as the peer sees it; of a range of ports, the first is enough")
       ->required()
-      ->type_name("HOST:PORT");
-  add.add_option("--listen", listen_, "Local port; on 127.0.0.1 unless an address is given")
+      ->type_name("HOST:PORT[-PORT]");
+  add.add_option("--listen", listen_,
+                 "Local port or ports; on 127.0.0.1 unless an address is given")
       ->required()
-      ->type_name("[ADDR:]PORT");
+      ->type_name("[ADDR:]PORT[-PORT]");
+  auto* relay = add.add_option("--relay", relay_,
+                               "Where there is no direct path, only this node may carry it");
+  relay->type_name("NODE");
+  add.add_flag("--no-relay", has_no_relay_, "Never over a relay, only directly")->excludes(relay);
+  add.add_flag("--tcp", carries_tcp_, "Carry TCP connections (default without --udp)");
+  add.add_flag("--udp", carries_udp_, "Carry UDP datagrams");
   query(forward, "list", "List forwards, what uses them, and what went wrong last",
         "Example:\n  openp2p forward list --json", [this] { return list_forwards(query_); });
   const auto named = [&](const char* name, const char* about, std::function<int()> action) {
@@ -228,20 +277,32 @@ void CommandLine::add_forwards() {
 }
 
 int CommandLine::start_forward() {
-  const auto destination = forward::parse_destination(to_);
-  const auto listen = agent::parse_listen(listen_);
+  const auto destination = agent::parse_destination_range(to_);
+  const auto listen = agent::parse_listen_range(listen_);
   agent::ForwardSpec spec{.name = name_, .peer = peer_, .host = "", .listen = {}};
   if (!destination) {
-    print_error("--to " + to_ + " is not HOST:PORT (an IPv6 host in brackets: [::1]:22)");
+    print_error("--to " + to_ +
+                " is neither HOST:PORT nor HOST:PORT-PORT (an IPv6 host in brackets: [::1]:22)");
     return kExitUsage;
   }
   if (!listen) {
-    print_error("--listen " + listen_ + " is neither PORT nor ADDRESS:PORT");
+    print_error("--listen " + listen_ + " is neither PORT nor ADDRESS:PORT, nor a range of ports");
     return kExitUsage;
   }
-  spec.host = destination->host;
-  spec.port = destination->port;
-  spec.listen = *listen;
+  if (destination->ports != 1 && destination->ports != listen->ports) {
+    print_error("--listen has " + std::to_string(listen->ports) + " ports and --to has " +
+                std::to_string(destination->ports) +
+                ": give as many, or only the first one of --to");
+    return kExitUsage;
+  }
+  spec.host = destination->first.host;
+  spec.port = destination->first.port;
+  spec.listen = listen->first;
+  spec.relay = relay_;
+  spec.allows_relay = !has_no_relay_;
+  spec.ports = listen->ports;
+  spec.has_udp = carries_udp_;
+  spec.has_tcp = carries_tcp_ || !carries_udp_;
   if (const auto problem = agent::problem_of(spec)) {
     print_error(*problem);
     return kExitUsage;

@@ -19,13 +19,15 @@ _openp2p() {
     --state) compopt -o dirnames; return ;;
     --token-file|--import) compopt -o default; return ;;
     --log-level) words='debug info warning error' ;;
-    --peer) names=$(openp2p names peers 2>/dev/null) ;;
+    --peer|--relay) names=$(openp2p names peers 2>/dev/null) ;;
     --token|--node|--accept|--port|--share|--methods|--no-methods|--to|--listen|-c|--count) return ;;
     *) case $command in
       up) words='--token --token-file --token-stdin --node --state --accept-lan --no-accept-lan
-        --accept --port --share --methods --no-methods --log-level --import --listen-all --help' ;;
+        --accept --port --share --never-relay-through-strangers --relay-through-strangers
+        --no-relay-for-own --relay-for-own --methods --no-methods --log-level --import --listen-all --help' ;;
       status) words='--json --state --help' ;;
       netcheck) words='--lifetime --json --state --help' ;;
+      share) words='--json --state --help' ;;
       peers)
         words='--json --state --help'
         [[ $COMP_CWORD -eq 2 ]] && names=$(openp2p names peers 2>/dev/null) ;;
@@ -39,13 +41,13 @@ _openp2p() {
         else
           words='--json --state --help'
           case ${COMP_WORDS[2]} in
-            add) words+=' --peer --to --listen' ;;
+            add) words+=' --peer --to --listen --tcp --udp --relay --no-relay' ;;
             remove|enable|disable)
               [[ $COMP_CWORD -eq 3 ]] && names=$(openp2p names forwards 2>/dev/null) ;;
           esac
         fi ;;
       *) [[ $COMP_CWORD -eq 1 ]] &&
-        words='up status peers forward ping netcheck completion version --help' ;;
+        words='up status peers share forward ping netcheck completion version --help' ;;
     esac ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -68,7 +70,7 @@ _openp2p() {
   if (( CURRENT == 2 )); then
     local -a commands=('up:run the agent' 'status:show this node' 'peers:list the other nodes'
       'forward:local ports that lead to peers' 'ping:measure the round trip to a peer'
-      'netcheck:find out about NAT' 'completion:print a completion script' 'version:show the version')
+      'netcheck:find out about NAT' 'share:what is lent and borrowed' 'completion:print a completion script' 'version:show the version')
     _describe command commands
     return
   fi
@@ -80,11 +82,15 @@ _openp2p() {
       '--state[state folder]:folder:_files -/' '--accept-lan[allow hosts behind this node]' \
       '--no-accept-lan[allow this node only]' '--accept[allow destinations]:HOST\:PORT:' \
       '--port[UDP port]:port:' '--share[Mbit/s for others]:Mbit/s:' \
+      '--never-relay-through-strangers[use no relay of others]' \
+      '--relay-through-strangers[use them]' '--no-relay-for-own[carry nothing for own nodes]' \
+      '--relay-for-own[carry for them]' \
       '--methods[ways to reach peers]:methods:' '--no-methods[all but these]:methods:' \
       '--log-level[level]:level:(debug info warning error)' \
       '--import[config.json of the original]:file:_files' '--listen-all[with --import]' \
       '--help[show help]' ;;
     status) _arguments $query ;;
+    share) _arguments $query '1:Mbit/s:' ;;
     netcheck) _arguments $query '--lifetime[how long mappings live]' ;;
     peers) _arguments $query '1:node:_openp2p_names peers' ;;
     ping) _arguments $query '(-c --count)'{-c,--count}'[how many]:count:' \
@@ -99,7 +105,10 @@ _openp2p() {
       shift words; (( CURRENT-- ))
       case $action in
         add) _arguments $query '--peer[peer]:node:_openp2p_names peers' \
-          '--to[destination]:HOST\:PORT:' '--listen[local port]:port:' '1:name:' ;;
+          '--to[destination]:HOST\:PORT:' '--listen[local port]:port:' \
+          '--tcp[carry TCP]' '--udp[carry UDP]' \
+          '--relay[the only relay]:node:_openp2p_names peers' '--no-relay[never relayed]' \
+          '1:name:' ;;
         list) _arguments $query ;;
         remove|enable|disable) _arguments $query '1:forward:_openp2p_names forwards' ;;
       esac ;;
@@ -113,10 +122,10 @@ complete -c openp2p -f
 function __openp2p_in_forward
   __fish_seen_subcommand_from forward; and __fish_seen_subcommand_from $argv
 end
-set -l commands up status peers forward ping netcheck completion version
+set -l commands up status peers share forward ping netcheck completion version
 complete -c openp2p -n "not __fish_seen_subcommand_from $commands" -a "$commands"
-complete -c openp2p -n '__fish_seen_subcommand_from status peers netcheck ping forward' -l json -d 'Answer as JSON'
-complete -c openp2p -n '__fish_seen_subcommand_from up status peers netcheck ping forward' -l state -r -a '(__fish_complete_directories)' -d 'State folder'
+complete -c openp2p -n '__fish_seen_subcommand_from status peers share netcheck ping forward' -l json -d 'Answer as JSON'
+complete -c openp2p -n '__fish_seen_subcommand_from up status peers share netcheck ping forward' -l state -r -a '(__fish_complete_directories)' -d 'State folder'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l token -x -d 'Join token'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l token-file -r -F -d 'File with the join token'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l token-stdin -d 'Read the join token from stdin'
@@ -126,6 +135,10 @@ complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-accept-lan -d 'All
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l accept -x -d 'Allow destinations'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l port -x -d 'UDP port'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l share -x -d 'Mbit/s for others'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l never-relay-through-strangers -d 'Use no relay of others'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l relay-through-strangers -d 'Use relays of others'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-relay-for-own -d 'Carry nothing for own nodes'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l relay-for-own -d 'Carry for own nodes'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l methods -x -d 'Ways to reach peers'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-methods -x -d 'All ways but these'
 complete -c openp2p -n '__fish_seen_subcommand_from netcheck' -l lifetime -d 'How long mappings live'
@@ -139,6 +152,10 @@ complete -c openp2p -n '__fish_seen_subcommand_from forward; and not __fish_seen
 complete -c openp2p -n '__openp2p_in_forward add' -l peer -x -a '(openp2p names peers 2>/dev/null)' -d 'Peer'
 complete -c openp2p -n '__openp2p_in_forward add' -l to -x -d 'Destination'
 complete -c openp2p -n '__openp2p_in_forward add' -l listen -x -d 'Local port'
+complete -c openp2p -n '__openp2p_in_forward add' -l tcp -d 'Carry TCP'
+complete -c openp2p -n '__openp2p_in_forward add' -l udp -d 'Carry UDP'
+complete -c openp2p -n '__openp2p_in_forward add' -l relay -x -a '(openp2p names peers 2>/dev/null)' -d 'The only relay'
+complete -c openp2p -n '__openp2p_in_forward add' -l no-relay -d 'Never relayed'
 complete -c openp2p -n '__openp2p_in_forward remove enable disable' -a '(openp2p names forwards 2>/dev/null)'
 )sh";
 

@@ -43,7 +43,7 @@ constexpr std::array<Flag, 23> kFlags = {{
     {"serverport", true, Use::kIgnored, "the join token names the server"},
     {"insecure", false, Use::kIgnored,
      "the server is always verified, by the key in the join token"},
-    {"relaynode", true, Use::kIgnored, "paths are chosen by themselves"},
+    {"relaynode", true, Use::kTaken, ""},
     {"underlay_protocol", true, Use::kIgnored, "sessions are QUIC"},
     {"punch_priority", true, Use::kIgnored, "all ways are tried at once"},
     {"installpath", true, Use::kIgnored, "the program runs from where it is"},
@@ -140,6 +140,7 @@ bool read_config(const Values& values, agent::OriginalConfig& config) {
   app.whitelist = text(values, "whitelist");
   app.peer = text(values, "peernode");
   app.host = text(values, "dstip", "127.0.0.1");
+  app.relay = text(values, "relaynode");
   app.port = port.value_or(0);
   app.source_port = *source_port;
   app.is_enabled = true;

@@ -67,7 +67,10 @@ std::string peer_text(const json::object& peer) {
   table.add({"online", flag_of(peer, "online") ? "yes" : "no"});
   table.add({"session", or_dash(text_of(peer, "session"))});
   table.add({"path", path_text(peer)});
-  table.add({"reason", or_dash(text_of(peer, "reason"))});
+  table.add({text_of(peer, "relay").empty() ? "reason" : "not direct, as",
+             or_dash(text_of(peer, "reason"))});
+  const std::string relay_reason = text_of(peer, "relay_reason");
+  if (!relay_reason.empty()) table.add({"no relay, as", relay_reason});
   if (const auto retry = duration_of(peer, "retry_in_us")) {
     table.add({"next try", "in " + duration_text(*retry)});
   }

@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "agent/config_text.h"
+#include "base/address.h"
 #include "base/ids.h"
 #include "cli/exit_code.h"
 #include "cli/field.h"
@@ -114,22 +118,51 @@ std::string reply_text(const std::string& peer, const json::object& reply) {
 std::string forward_notes(const json::object& forward) {
   const std::string reason = text_of(forward, "reason");
   const std::string hint = text_of(forward, "hint");
+  const std::string relay = text_of(forward, "relay");
   std::string text;
+  if (!relay.empty())
+    text += printable(text_of(forward, "name") + ": relayed by " + relay + " or not at all", 500) +
+            "\n";
+  if (flag_of(forward, "no_relay"))
+    text += printable(text_of(forward, "name") + ": never relayed", 500) + "\n";
+  const std::uint64_t dropped = number_of(forward, "datagrams_dropped");
+  if (dropped > 0) {
+    text += printable(fmt::format("{}: {} datagrams were dropped here", text_of(forward, "name"),
+                                  dropped),
+                      500) +
+            "\n";
+  }
   if (!reason.empty()) text += printable(text_of(forward, "name") + ": " + reason, 500) + "\n";
   if (!hint.empty()) text += "  try: " + printable(hint, 500) + "\n";
   return text;
 }
 
+/// "5000" or "5000-5010".
+std::string ports_from(const json::object& forward, std::uint64_t first) {
+  const std::uint64_t ports = std::max<std::uint64_t>(number_of(forward, "ports"), 1);
+  return ports == 1 ? std::to_string(first) : fmt::format("{}-{}", first, first + ports - 1);
+}
+
 std::string destination_of(const json::object& forward) {
   const std::string host = text_of(forward, "host");
-  const std::string port = std::to_string(number_of(forward, "port"));
+  const std::string port = ports_from(forward, number_of(forward, "port"));
   return host.find(':') == std::string::npos ? host + ":" + port : "[" + host + "]:" + port;
 }
 
 /// Where programs connect to: differs from what was asked for where the system chose the port.
 std::string listen_of(const json::object& forward) {
   const std::string bound = text_of(forward, "bound");
-  return bound.empty() ? text_of(forward, "listen") : bound;
+  const std::string first = bound.empty() ? text_of(forward, "listen") : bound;
+  const auto address = Address::parse(first);
+  if (!address) return first;
+  const std::string port = std::to_string(address->port);
+  return first.substr(0, first.size() - port.size()) + ports_from(forward, address->port);
+}
+
+/// "tcp", "udp", "tcp+udp"; an agent of an older version says nothing.
+std::string protocols_of(const json::object& forward) {
+  const auto protocols = texts_of(forward, "protocols");
+  return protocols.empty() ? "tcp" : fmt::format("{}", fmt::join(protocols, "+"));
 }
 
 void print_forwards(const json::object& answer) {
@@ -138,19 +171,76 @@ void print_forwards(const json::object& answer) {
     print("no forwards yet; see: openp2p forward add --help\n");
     return;
   }
-  Table table(
-      {"NAME", "LISTEN", "PEER", "TO", "STATE", "NOW", "TOTAL", "FAILED", "SENT", "RECEIVED"});
+  Table table({"NAME", "LISTEN", "CARRIES", "PEER", "TO", "STATE", "NOW", "TOTAL", "FAILED", "SENT",
+               "RECEIVED"});
   std::string notes;
   for (const json::object& forward : forwards) {
     const auto count = [&](std::string_view name) { return number_of(forward, name); };
-    table.add({text_of(forward, "name"), listen_of(forward), text_of(forward, "peer"),
-               destination_of(forward), text_of(forward, "state"),
-               std::to_string(count("connections_now")), std::to_string(count("connections_total")),
-               std::to_string(count("connections_failed")), bytes_text(count("bytes_sent")),
+    const auto both = [&](const std::string& which) {  // Connections of TCP, flows of UDP.
+      return std::to_string(count("connections_" + which) + count("flows_" + which));
+    };
+    table.add({text_of(forward, "name"), listen_of(forward), protocols_of(forward),
+               text_of(forward, "peer"), destination_of(forward), text_of(forward, "state"),
+               both("now"), both("total"), both("failed"), bytes_text(count("bytes_sent")),
                bytes_text(count("bytes_received"))});
     notes += forward_notes(forward);
   }
   print(table.text() + (notes.empty() ? "" : "\n" + notes));
+}
+
+std::string rate_text(std::uint64_t bits_per_second) {
+  return fmt::format("{:.1f} Mbit/s", static_cast<double>(bits_per_second) / 1e6);
+}
+
+void print_credit(const json::object& share, Table& table) {
+  const json::value* credit = share.if_contains("credit");
+  if (credit == nullptr || !credit->is_object()) return;
+  const json::object& from = credit->get_object();
+  const auto bytes = [&](std::string_view name) { return bytes_text(number_of(from, name)); };
+  table.add({"lent",
+             bytes("lent_bytes") + " by all nodes, " + bytes("lent_here_bytes") + " by this one"});
+  table.add({"borrowed", bytes("borrowed_bytes")});
+  table.add(
+      {"may borrow", flag_of(from, "may_borrow") ? bytes("allowance_bytes") + " more" : "no"});
+}
+
+std::string lent_text(const json::object& share) {
+  const auto pairs = objects_of(share, "lent");
+  if (pairs.empty()) return "";
+  Table table({"CARRIED FOR", "AND", "WHOSE", "BYTES", "NOW"});
+  for (const json::object& pair : pairs) {
+    table.add({text_of(pair, "one").substr(0, 10), text_of(pair, "other").substr(0, 10),
+               flag_of(pair, "strangers") ? "others" : "own", bytes_text(number_of(pair, "bytes")),
+               rate_text(number_of(pair, "bits_per_second"))});
+  }
+  return "\n" + table.text();
+}
+
+std::string borrowed_text(const json::object& share) {
+  const auto relays = objects_of(share, "borrowed");
+  if (relays.empty()) return "";
+  Table table({"PEER", "RELAY", "KIND", "STATE", "SENT", "RECEIVED"});
+  for (const json::object& relay : relays) {
+    std::string state = flag_of(relay, "joined") ? "ready" : "connecting";
+    if (flag_of(relay, "in_use")) state = "in use";
+    table.add({text_of(relay, "peer").substr(0, 10), text_of(relay, "relay").substr(0, 10),
+               text_of(relay, "kind"), state, bytes_text(number_of(relay, "bytes_sent")),
+               bytes_text(number_of(relay, "bytes_received"))});
+  }
+  return "\n" + table.text();
+}
+
+void print_share(const json::object& share) {
+  const bool lends = flag_of(share, "lends");
+  Table table({"shares", lends ? fmt::format("{} Mbit/s, {} in use", number_of(share, "share_mbit"),
+                                             rate_text(number_of(share, "lent_bits_per_second")))
+                               : "nothing"});
+  table.add({"since start", bytes_text(number_of(share, "lent_bytes_now")) + " lent, " +
+                                bytes_text(number_of(share, "borrowed_bytes_now")) + " borrowed"});
+  print_credit(share, table);
+  const std::string reason = text_of(share, "reason");
+  if (!reason.empty()) table.add({"note", reason});
+  print(table.text() + lent_text(share) + borrowed_text(share));
 }
 
 void say(const std::string& text) { print(printable(text, 500) + "\n"); }
@@ -224,25 +314,45 @@ int print_names(const QueryOptions& options, const std::string& kind) {
                                   });
 }
 
+int show_share(const QueryOptions& options) {
+  return AgentClient(options).ask("GET", "/v1/share", "", kPatience, print_share);
+}
+
+int set_share(const QueryOptions& options, unsigned mbit) {
+  const json::object body{{"share_mbit", mbit}};
+  return AgentClient(options).ask(
+      "POST", "/v1/share", json::serialize(body), kPatience, [&](const json::object&) {
+        say(mbit == 0 ? "this node neither lends nor borrows bandwidth"
+                      : fmt::format("this node lends up to {} Mbit/s, and may borrow", mbit));
+      });
+}
+
 int list_forwards(const QueryOptions& options) {
   return AgentClient(options).ask("GET", "/v1/forwards", "", kPatience, print_forwards);
 }
 
 int add_forward(const QueryOptions& options, const agent::ForwardSpec& spec) {
+  json::array protocols;
+  for (const std::string& protocol : agent::protocol_texts(spec)) protocols.emplace_back(protocol);
   const json::object body{{"name", spec.name},
                           {"peer", spec.peer},
                           {"host", spec.host},
                           {"port", spec.port},
                           {"listen", spec.listen.text()},
-                          {"enabled", spec.is_enabled}};
+                          {"enabled", spec.is_enabled},
+                          {"relay", spec.relay},
+                          {"no_relay", !spec.allows_relay},
+                          {"ports", spec.ports},
+                          {"protocols", std::move(protocols)}};
   if (!spec.listen.ip.is_loopback()) {
     print_error("note: " + spec.listen.text() + " can be used by other machines than this one");
   }
   return AgentClient(options).ask(
       "POST", "/v1/forwards", json::serialize(body), kPatience, [&](const json::object& answer) {
         const json::object forward = object_of(answer, "forward");
-        say("forward " + text_of(forward, "name") + ": " + text_of(forward, "listen") +
-            " leads to " + destination_of(forward) + " at " + text_of(forward, "peer"));
+        say("forward " + text_of(forward, "name") + ": " + listen_of(forward) + " leads to " +
+            destination_of(forward) + " at " + text_of(forward, "peer") +
+            (spec.has_udp ? ", by " + protocols_of(forward) : ""));
       });
 }
 

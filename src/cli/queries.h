@@ -18,6 +18,8 @@ int ping(const QueryOptions& options, const std::string& peer, unsigned count);
 /// Names of "peers" or "forwards", one a line: for shells that complete them.
 int print_names(const QueryOptions& options, const std::string& kind);
 
+int show_share(const QueryOptions& options);
+int set_share(const QueryOptions& options, unsigned mbit);
 int list_forwards(const QueryOptions& options);
 int add_forward(const QueryOptions& options, const agent::ForwardSpec& spec);
 int remove_forward(const QueryOptions& options, const std::string& name);

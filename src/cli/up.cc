@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 
 #include "agent/config_text.h"
@@ -19,6 +21,9 @@
 
 namespace openp2p::cli {
 namespace {
+
+/// What the original lends, once its user agreed.
+constexpr unsigned kShareDefaultMbit = 10;
 
 constexpr const char* kAccountToken =
     "this is an account token of the original OpenP2P, which no server of this program knows. Get "
@@ -147,10 +152,31 @@ bool put_methods(const UpOptions& options, agent::AgentOptions& out) {
   return true;
 }
 
+/// What a person says who is asked whether to share; nullopt: nobody is there to be asked.
+std::optional<unsigned> ask_share() {
+  if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDERR_FILENO) == 0) return std::nullopt;
+  std::fprintf(stderr,
+               "Where two devices cannot reach each other directly, another node may carry their\n"
+               "encrypted traffic. Who lends some bandwidth for that may borrow it, too. A lender\n"
+               "sees who and how much, and never what.\n"
+               "Lend up to %u Mbit/s? [y/N, or another number of Mbit/s] ",
+               kShareDefaultMbit);
+  std::array<char, 32> line{};
+  if (std::fgets(line.data(), static_cast<int>(line.size()), stdin) == nullptr) return 0;
+  const std::string answer = trimmed(line.data());
+  if (answer == "y" || answer == "Y" || answer == "yes") return kShareDefaultMbit;
+  unsigned mbit = 0;
+  const auto [end, error] = std::from_chars(answer.data(), answer.data() + answer.size(), mbit);
+  const bool is_number = error == std::errc() && end == answer.data() + answer.size();
+  return is_number ? std::min(mbit, agent::kShareMbitMax) : 0;
+}
+
 bool put_plain(const UpOptions& options, agent::AgentOptions& out) {
   out.state_path = options.state_path;
   out.accepts_lan = options.accepts_lan;
   out.share_mbit = options.share_mbit;
+  out.avoids_strangers = options.avoids_strangers;
+  out.relays_own_nodes = options.relays_own_nodes;
   out.forwards = options.forwards;
   if (options.port) out.port = static_cast<std::uint16_t>(*options.port);
   const char* name = std::getenv("OPENP2P_NODE");
@@ -173,6 +199,8 @@ int up(const UpOptions& options, RunAgent run_agent) {
   }
   if (!import_original(options, out)) return kExitFailed;
   if (!put_token(options, out)) return kExitUsage;
+  const bool is_first = out.join_token && !has_state(options.state_path);
+  if (is_first && !out.share_mbit) out.share_mbit = ask_share();
   // Who watched the agent's lines through a pipe may go; the agent stays.
   ::signal(SIGPIPE, SIG_IGN);
   return run_agent(out);

@@ -19,6 +19,8 @@ struct UpOptions {
   std::vector<std::string> accepts;  ///< "none" alone empties the stored list.
   std::optional<unsigned> port;
   std::optional<unsigned> share_mbit;
+  std::optional<bool> avoids_strangers;
+  std::optional<bool> relays_own_nodes;
   std::vector<std::string> methods;     ///< "all" alone takes the restriction back.
   std::vector<std::string> no_methods;  ///< Of both at most one is given.
   std::string log_level = "info";
