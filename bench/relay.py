@@ -24,6 +24,7 @@ PAYLOAD_BYTES = 1300
 IDLE_ALLOCATIONS = 10_000
 IDLE_PER_SESSION_PAIR = 1_000
 IDLE_CAP = 100_000_000
+SINK_NICENESS = 19  # What the sink loses has been handed on; the source has to be faster than the relay.
 WARM_UP_SECONDS = 1.5  # The relay's path is measured up to its size, and caches settle.
 START_TIMEOUT = 20
 QUIET_TIMEOUT = 60
@@ -68,10 +69,10 @@ class Forwarder:
 
 def run(host, forwarder, processors, plan):
     """What the forwarder did while its source sent as fast as it can."""
-    ends = [host.start(["taskset", "-c", processors, *bench(what, forwarder.at, forwarder.kind,
-                                                            PAYLOAD_BYTES)],
+    ends = [host.start(["taskset", "-c", processors, "nice", "-n", niceness,
+                        *bench(what, forwarder.at, forwarder.kind, PAYLOAD_BYTES)],
                        name=f"{what}-{forwarder.kind}-{time.monotonic_ns()}")
-            for what in ("sink", "source")]
+            for what, niceness in (("sink", SINK_NICENESS), ("source", 0))]
     wait(forwarder, WARM_UP_SECONDS)
     usage = measure.Usage()
     first, last = wait(forwarder, plan.seconds)

@@ -97,6 +97,7 @@ void Party::on_datagrams(std::span<const net::Received> batch, TimePoint now) {
   for (const net::Received& received : batch) {
     endpoint_->on_datagrams(SocketId(0), received.from, received.datagrams, received.segment_bytes,
                             now);
+    transmit(now);  // A train at a time: what was opened is sealed while the caches have it.
   }
   flush_.request();
 }

@@ -1,6 +1,6 @@
 #include "relay/hop.h"
 
-#include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -44,12 +44,12 @@ std::size_t Hop::datagram_max() const {
 
 bool Hop::send(Way way, Channel channel, ByteView datagram) {
   CHECK(channel <= kChannelMax);
-  if (session_ == nullptr) return false;
+  if (session_ == nullptr || datagram.empty()) return false;
   const MutableByteView room =
       session_->sealed_room(session::SealedUse::kRelay, kChannelBytes + datagram.size());
   if (room.empty()) return false;
   write_u24(way == Way::kFromRelay ? channel | kFromRelayBit : channel, room);
-  std::ranges::copy(datagram, room.begin() + kChannelBytes);
+  std::memcpy(room.data() + kChannelBytes, datagram.data(), datagram.size());  // The one copy.
   session_->commit_sealed();
   return true;
 }
