@@ -70,10 +70,11 @@ void PathFinder::Impl::add_remote(const Candidate& candidate, TimePoint now) {
   }
 }
 
-void PathFinder::Impl::add_relayed(const Path& path, TimePoint now) {
+void PathFinder::Impl::add_relayed(const Path& path, TimePoint now, unsigned rank) {
   CHECK(is_relayed(path.socket));
   CheckPair* pair = list_.add_relayed(path, now);
   if (pair == nullptr || pair->is_valid()) return;
+  pair->relay_rank = rank;
   // The relay has admitted the peer as well, so data need not wait for a check of a path that is
   // there. A relay that lies about it is found out like any silent path.
   pair->set_proven(now);
@@ -269,7 +270,9 @@ void PathFinder::add_proven(const Path& path, TimePoint now) { impl_->add_proven
 void PathFinder::add_connection(const Path& path, const Address& local, TimePoint now) {
   impl_->add_connection(path, local, now);
 }
-void PathFinder::add_relayed(const Path& path, TimePoint now) { impl_->add_relayed(path, now); }
+void PathFinder::add_relayed(const Path& path, TimePoint now, unsigned rank) {
+  impl_->add_relayed(path, now, rank);
+}
 bool PathFinder::is_proof(const nat::StunMessage& message, ByteView raw) const {
   return impl_->is_proof(message, raw);
 }

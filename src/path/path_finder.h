@@ -107,8 +107,9 @@ class PathFinder {
   /// A relay carries this session's datagrams: `path.socket` is a path::is_relayed() one, and
   /// reaches nothing but the peer. It is usable at once, since the relay has admitted both ends; it
   /// is the last choice, is used while there is no other, and kept warm. Meanwhile everything that
-  /// finds direct paths goes on as if there were none. It ends by remove_socket().
-  void add_relayed(const Path& path, TimePoint now);
+  /// finds direct paths goes on as if there were none. Of several the one of the lowest rank is
+  /// used, unless it is much slower. It ends by remove_socket().
+  void add_relayed(const Path& path, TimePoint now, unsigned rank = 0);
   /// True for an authentic check of the peer's that was not seen before: whoever sent it is the
   /// peer, by whatever way it came.
   bool is_proof(const nat::StunMessage& message, ByteView raw) const;

@@ -32,7 +32,7 @@ class PathFinder::Impl {
   void set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
                     TimePoint go_at, TimePoint now);
   void add_connection(const Path& path, const Address& local, TimePoint now);
-  void add_relayed(const Path& path, TimePoint now);
+  void add_relayed(const Path& path, TimePoint now, unsigned rank);
   bool is_proof(const nat::StunMessage& message, ByteView raw) const;
   void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
   void on_authentic(const Path& from, TimePoint now);

@@ -28,9 +28,18 @@ struct RelayedPair {
     world.tell(0);
     world.tell(1);
   }
-  void allocate() {
+  void allocate(unsigned rank = 0) {
     for (int i = 0; i < 2; ++i) {
-      world.finder(i).add_relayed({kSocket, relayed(1 - i)}, world.now());
+      world.finder(i).add_relayed({kSocket, relayed(1 - i)}, world.now(), rank);
+      world.settle(i);
+    }
+  }
+  void add_second_relay(unsigned rank) {
+    const SocketId socket(kSocket.value() + 1);
+    const Address at[] = {address("[100::3]:1"), address("[100::4]:1")};
+    for (int i = 0; i < 2; ++i) world.party(i).sockets.push_back({socket, at[i], nullptr});
+    for (int i = 0; i < 2; ++i) {
+      world.finder(i).add_relayed({socket, at[1 - i]}, world.now(), rank);
       world.settle(i);
     }
   }
@@ -129,6 +138,23 @@ TEST(PathFinderRelayed, ARelayThatCarriesNothingIsLeft) {
       pair.keeps_talking_until([&] { return pair.world.finder(0).selected() == nullptr; }, 3s));
   pair.is_direct_dead = false;
   EXPECT_TRUE(pair.keeps_talking_until([&] { return pair.are_both(false); }, 10s));
+}
+
+TEST(PathFinderRelayed, TheMoreWelcomeRelayIsUsedWheneverItComes) {
+  RelayedPair pair(6);
+  pair.is_direct_dead = true;
+  pair.tell();
+  pair.allocate(/*rank=*/2);
+  pair.world.run_for(3s);
+  ASSERT_TRUE(pair.are_both(true));
+  const Path before = *pair.world.finder(0).selected();
+
+  pair.add_second_relay(/*rank=*/0);
+
+  ASSERT_TRUE(pair.world.run_until([&] { return *pair.world.finder(0).selected() != before; }, 5s));
+  pair.world.run_for(60s);
+  EXPECT_NE(*pair.world.finder(0).selected(), before);
+  EXPECT_LE(pair.world.finder(0).counters().switches, 1U);
 }
 
 TEST(PathFinderRelayed, EndsWithItsSocketAndLeavesNoPlaceTaken) {

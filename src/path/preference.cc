@@ -22,11 +22,22 @@ bool is_better_transport(const CheckPair& a, const CheckPair& b) {
   return rtt_of(b) > 2 * kStreamFactor * rtt_of(a) + 2 * kStreamSlack;
 }
 
+/// Both are relayed, and one relay is more welcome: it is used unless it is much slower.
+bool is_better_relay(const CheckPair& a, const CheckPair& b) {
+  if (a.relay_rank < b.relay_rank) {
+    return rtt_of(a) <= kRelayFactor * rtt_of(b) + kRelaySlack;
+  }
+  if (std::min(a.rtt_samples(), b.rtt_samples()) < kRttSamplesMin) return false;
+  return rtt_of(b) > 2 * kRelayFactor * rtt_of(a) + 2 * kRelaySlack;
+}
+
 }  // namespace
 
 bool is_clearly_better(const CheckPair& a, const CheckPair& b) {
   if (!a.rtt()) return false;
   const bool is_relay_between = (kind_rank(a) == 0) != (kind_rank(b) == 0);
+  const bool are_relayed = kind_rank(a) == 0 && kind_rank(b) == 0;
+  if (are_relayed && a.relay_rank != b.relay_rank) return is_better_relay(a, b);
   if (a.is_stream() != b.is_stream() && !is_relay_between) return is_better_transport(a, b);
   if (kind_rank(a) > kind_rank(b) && rtt_of(a) <= rtt_of(b) + kPreferredSlack) return true;
   if (kind_rank(a) > 0 && kind_rank(b) == 0) return true;  // A relay costs somebody bandwidth.

@@ -13,6 +13,9 @@ inline constexpr Duration kPreferredSlack = std::chrono::milliseconds(1);
 /// UDP may be slower than TCP by this factor and this much. Twice both, and TCP is better.
 inline constexpr int kStreamFactor = 2;
 inline constexpr Duration kStreamSlack = std::chrono::milliseconds(100);
+/// A more welcome relay may be slower than another by this factor and this much.
+inline constexpr int kRelayFactor = 2;
+inline constexpr Duration kRelaySlack = std::chrono::milliseconds(30);
 /// Samples without which a time proves nothing against another path.
 inline constexpr int kRttSamplesMin = 3;
 
