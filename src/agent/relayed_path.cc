@@ -17,7 +17,8 @@ constexpr Duration kDirectFirst = 500ms;
 constexpr Duration kReachPatience = 12s;  ///< As an attempt's.
 constexpr Duration kAnswerPatience = 5s;
 constexpr Duration kPeerPatience = 20s;  ///< The other end may have to reach the relay first.
-constexpr Duration kShunFor = 60s;
+/// Long enough for another to be tried; the only one there is gets its next chance soon.
+constexpr Duration kShunFor = 10s;
 /// A ticket is good for two steps of 30 s; older ones are left.
 constexpr Duration kGrantLifetime = 50s;
 /// The server learns what a relay is worth soon, and then now and then.
@@ -184,7 +185,8 @@ void Relays::join(RelayedPath& path) {
 void Relays::put_in(RelayedPath& path) {
   session::Session* session = path.peer->link->any_session();
   if (session == nullptr || session->paths() == nullptr) return;
-  session->paths()->add_relayed(path.path, context_.now);
+  const auto rank = static_cast<unsigned>(path.relay.kind);  // Own nodes first, the server last.
+  session->paths()->add_relayed(path.path, context_.now, rank);
   context_.endpoint->touch(*session);
   context_.wake();
 }
@@ -223,7 +225,7 @@ void Relays::on_relay_lost(relay::RelayClient& client) {
       if (path.client != &client) continue;
       by_channel_.erase({&client, path.channel});
       path.client = nullptr;
-      end(path, /*is_failure=*/true);
+      end(path, /*is_failure=*/false);  // Its session ended: it may be back at once.
       is_hit = true;
     }
     if (!is_hit) continue;

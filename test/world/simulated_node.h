@@ -61,11 +61,16 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     options.platform_name = "sim";
     options.policy = policy;
     options.forwards = forwards_;
+    options.lending = lending;
+    options.avoids_strangers = avoids_strangers;
+    options.known_peers = known_peers;
     options.log = log;
     node_ = std::make_unique<agent::Node>(options, host_.now());
     driver_ = std::make_unique<sim::Driver<agent::Node>>(host_, *node_);
     for (const sim::Family family : {sim::Family::kV4, sim::Family::kV6}) {
-      const SocketId socket = driver_->open(0, family);
+      const agent::OwnPorts last = node_->last_ports();
+      const SocketId socket =
+          driver_->open(family == sim::Family::kV4 ? last.v4 : last.v6, family);
       const std::uint16_t port = driver_->socket(socket).local().port;
       if (family == sim::Family::kV4) main_port_ = port;
       node_->add_socket(socket, {sim::any_of(family), port});
@@ -89,6 +94,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
   bool is_running() const { return node_ != nullptr; }
   SimulatedPlatform& platform() { return platform_; }
   const NodeId& id() const { return identity_.id(); }
+  const IdentityKey& identity() const { return identity_; }
   void poke() { driver_->poke(); }
   std::uint64_t wakeups() const { return driver_->wakeups(); }
 
@@ -116,11 +122,19 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     forwards_ = forwards;
     return std::nullopt;
   }
+  std::optional<std::string> store_share(unsigned mbit) override {
+    if (is_disk_full) return "the disk is full";
+    lending.share_mbit = mbit;
+    return std::nullopt;
+  }
   void on_joined(const std::string& name) override {
     is_joined_ = true;
     name_ = name;
   }
   void on_refused(const agent::Refusal& refusal) override { refusals.push_back(refusal); }
+  void store_peers(ByteView peers) override {
+    if (!is_disk_full) known_peers = to_bytes(peers);
+  }
 
   // path::SocketSource
   std::optional<Opened> open_udp(bool is_v4) override {
@@ -148,6 +162,9 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
 
   std::size_t extra_sockets_max = kExtraSocketsMax;
   forward::AcceptPolicy policy;
+  agent::Lending::Options lending;
+  bool avoids_strangers = false;
+  Bytes known_peers;
   bool is_disk_full = false;
   Log log;
   std::vector<agent::Refusal> refusals;

@@ -1,0 +1,276 @@
+// Sessions over relays: one's own node, a stranger's, the server; and what takes their place.
+
+#include <gtest/gtest.h>
+
+#include "test/world/relay_world.h"
+
+namespace openp2p::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// From home to home over a public host: 10 ms of each access line, 5 ms of the host's, the LANs.
+constexpr Duration kRoundTrip = 2 * (10ms + 5ms + 5ms + 10ms + 400us);
+
+enum class Who { kServer, kOwnNode, kStranger };
+
+RelayWorld::Options with(Who who) {
+  RelayWorld::Options options;
+  options.server_mbit = who == Who::kServer ? 1'000 : 0;
+  options.has_own_relay = who == Who::kOwnNode;
+  options.has_stranger = who == Who::kStranger;
+  return options;
+}
+
+std::string_view expected_kind(Who who) {
+  if (who == Who::kServer) return "server";
+  return who == Who::kOwnNode ? "own node" : "shared node";
+}
+
+/// A file in both directions through whatever path there is.
+void expect_transfer(RelayWorld& net, std::size_t bytes) {
+  const Bytes answer = random_bytes(net.world.random(), bytes);
+  const Bytes question = random_bytes(net.world.random(), bytes / 2);
+  net.serve(answer);
+  Application client(*net.a.platform().connect(RelayWorld::kLocal), question);
+  ASSERT_TRUE(net.run_until([&] { return client.is_done(); }, 60s))
+      << net.a.node().forwards().front().reason << "; " << net.seen_by_a().reason << "; "
+      << net.seen_by_a().relay_reason;
+  EXPECT_EQ(client.received, answer);
+  ASSERT_TRUE(net.run_until([&] { return net.served.back()->has_end; }, 10s));
+  EXPECT_EQ(net.served.back()->received, question);
+}
+
+class RelayedBy : public testing::TestWithParam<Who> {};
+
+TEST_P(RelayedBy, CarriesBothWays) {
+  RelayWorld net(1, with(GetParam()));
+  ASSERT_TRUE(net.join());
+  ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+
+  expect_transfer(net, 500'000);
+
+  EXPECT_TRUE(net.is_relayed()) << net.seen_by_a().path;
+  EXPECT_EQ(net.seen_by_a().relay_kind, expected_kind(GetParam()));
+  EXPECT_EQ(net.seen_by_b().relay_kind, expected_kind(GetParam()));
+  EXPECT_EQ(net.seen_by_a().method, "relayed");
+}
+
+TEST_P(RelayedBy, SaysWhyItIsNotDirect) {
+  RelayWorld net(2, with(GetParam()));
+  ASSERT_TRUE(net.join());
+  ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+  expect_transfer(net, 1'000);
+
+  // After the first round of the search, which is hopeless, further ones try what may hit.
+  const auto is_told = [&](const agent::PeerStatus& peer) {
+    return peer.reason_code == "both-random" || peer.reason_code == "spray-missed";
+  };
+  ASSERT_TRUE(
+      net.run_until([&] { return is_told(net.seen_by_a()) && is_told(net.seen_by_b()); }, 30s))
+      << net.seen_by_a().reason_code << ", " << net.seen_by_b().reason_code;
+  EXPECT_TRUE(net.is_relayed());
+  EXPECT_FALSE(net.seen_by_a().reason.empty());
+}
+
+std::string name_of(const testing::TestParamInfo<Who>& info) {
+  if (info.param == Who::kServer) return "Server";
+  return info.param == Who::kOwnNode ? "OwnNode" : "Stranger";
+}
+INSTANTIATE_TEST_SUITE_P(Relay, RelayedBy,
+                         testing::Values(Who::kServer, Who::kOwnNode, Who::kStranger), name_of);
+
+TEST(Relay, FirstByteTakesAtMost4RoundTrips) {
+  RelayWorld net(3, with(Who::kServer));
+  ASSERT_TRUE(net.join());
+  net.serve(random_bytes(net.world.random(), 10));
+  ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+  const TimePoint start = net.world.now();
+
+  Application client(*net.a.platform().connect(RelayWorld::kLocal), {});
+
+  ASSERT_TRUE(net.run_until([&] { return !client.received.empty(); }, 10s));
+  EXPECT_LE(net.world.now() - start, 4 * kRoundTrip);
+}
+
+TEST(Relay, OwnNodesGoBeforeStrangersAndBothBeforeTheServer) {
+  RelayWorld::Options options = with(Who::kServer);
+  options.has_own_relay = options.has_stranger = true;
+  RelayWorld net(4, options);
+  ASSERT_TRUE(net.join());
+  ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+
+  expect_transfer(net, 10'000);
+  net.world.run_for(20s);
+
+  const agent::ShareStatus status = [&] {
+    std::optional<agent::ShareStatus> told;
+    net.a.node().share([&](const agent::ShareStatus& share) { told = share; });
+    net.a.poke();
+    net.world.run_for(5s);
+    return told.value_or(agent::ShareStatus{});
+  }();
+  ASSERT_EQ(status.borrowed.size(), 2U);
+  EXPECT_EQ(status.borrowed.front().kind, "own node");
+  EXPECT_EQ(status.borrowed.back().kind, "shared node");
+}
+
+TEST(Relay, NoRelayForbidsIt) {
+  RelayWorld net(5, with(Who::kServer));
+  ASSERT_TRUE(net.join());
+  agent::ForwardSpec spec;
+  spec.name = "web";
+  spec.peer = "nas";
+  spec.host = "127.0.0.1";
+  spec.port = RelayWorld::kService;
+  spec.listen = {IpAddress::loopback_v4(), RelayWorld::kLocal};
+  spec.allows_relay = false;
+  ASSERT_FALSE(net.a.node().add_forward(spec));
+  net.a.poke();
+  net.serve(random_bytes(net.world.random(), 10));
+
+  Application client(*net.a.platform().connect(RelayWorld::kLocal), {});
+
+  ASSERT_TRUE(net.run_until([&] { return client.is_reset; }, 40s));
+  EXPECT_NE(net.seen_by_a().relay_reason.find("--no-relay"), std::string::npos)
+      << net.seen_by_a().relay_reason;
+}
+
+TEST(Relay, APinnedRelayIsTheOnlyOne) {
+  RelayWorld::Options options = with(Who::kServer);
+  options.has_own_relay = true;
+  RelayWorld net(6, options);
+  ASSERT_TRUE(net.join());
+  agent::ForwardSpec spec;
+  spec.name = "web";
+  spec.peer = "nas";
+  spec.host = "127.0.0.1";
+  spec.port = RelayWorld::kService;
+  spec.listen = {IpAddress::loopback_v4(), RelayWorld::kLocal};
+  spec.relay = "gate";
+  ASSERT_FALSE(net.a.node().add_forward(spec));
+  net.a.poke();
+  expect_transfer(net, 10'000);
+  EXPECT_EQ(net.seen_by_a().path, "relayed by gate (own node)");
+
+  net.gate.stop();
+
+  ASSERT_TRUE(net.run_until([&] { return !net.is_relayed(); }, 60s));
+  net.world.run_for(30s);
+  EXPECT_FALSE(net.is_relayed());
+}
+
+TEST(Relay, StrangersCarryNothingForWhoRefusesThem) {
+  for (const bool shares : {true, false}) {
+    RelayWorld::Options options = with(Who::kStranger);
+    options.share_mbit = shares ? 10 : 0;
+    RelayWorld net(7, options);
+    net.a.avoids_strangers = shares;
+    ASSERT_TRUE(net.join());
+    ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+    net.serve(random_bytes(net.world.random(), 10));
+
+    Application client(*net.a.platform().connect(RelayWorld::kLocal), {});
+
+    ASSERT_TRUE(net.run_until([&] { return client.is_reset; }, 40s));
+    EXPECT_FALSE(net.is_relayed());
+    EXPECT_EQ(net.stranger.node().status().sessions, 0U);
+  }
+}
+
+/// A download that something happens to, and how long nothing came at most.
+class Download {
+ public:
+  Download(RelayWorld& net, std::size_t bytes, std::uint64_t bytes_per_second)
+      : net_(net), file_(random_bytes(net.world.random(), bytes)) {
+    net.serve(file_);
+    client_.emplace(
+        *net.a.platform().connect(RelayWorld::kLocal, {.bytes_per_second = bytes_per_second}),
+        Bytes());
+  }
+  /// Runs until `done`, or the end, and notes the longest pause.
+  template <class Done>
+  bool run_until(Done&& done, Duration patience) {
+    const TimePoint until = net_.world.now() + patience;
+    TimePoint heard_at = net_.world.now();
+    std::size_t heard = client_->received.size();
+    while (!done() && !client_->is_done() && net_.world.now() < until) {
+      net_.world.run_for(5ms);
+      if (client_->received.size() == heard) continue;
+      heard = client_->received.size();
+      pause_ = std::max(pause_, net_.world.now() - heard_at);
+      heard_at = net_.world.now();
+    }
+    return done();
+  }
+  bool finish(Duration patience) {
+    return run_until([&] { return client_->is_done(); }, patience);
+  }
+  bool is_intact() const { return client_->received == file_; }
+  bool is_running() const { return !client_->is_done() && !client_->received.empty(); }
+  Duration take_pause() { return std::exchange(pause_, Duration::zero()); }
+
+ private:
+  RelayWorld& net_;
+  const Bytes file_;
+  std::optional<Application> client_;
+  Duration pause_{};
+};
+
+TEST(Relay, ADownloadMovesToADirectPathAndBackAndTheRelayMayDie) {
+  std::vector<Duration> moves, losses;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    RelayWorld net(seed, with(Who::kServer));
+    sim::Home cafe(net.internet, sim::NatKind::kFullCone);
+    ASSERT_TRUE(net.join());
+    ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+    Download download(net, 30'000'000, 1'000'000);
+    ASSERT_TRUE(download.run_until([&] { return download.is_running() && net.is_relayed(); }, 10s));
+    download.run_until([] { return false; }, 2s);
+    download.take_pause();
+
+    net.home_b.host().move_to(cafe.lan(), cafe.host_options());
+    ASSERT_TRUE(download.run_until([&] { return net.is_direct(); }, 10s)) << net.seen_by_a().path;
+    moves.push_back(download.take_pause());
+
+    net.server.crash();
+    download.run_until([] { return false; }, 3s);
+    EXPECT_TRUE(net.is_direct());
+    EXPECT_LE(download.take_pause(), kRoundTrip);
+    net.server.start();
+
+    ASSERT_TRUE(download.finish(60s));
+    EXPECT_TRUE(download.is_intact());
+  }
+}
+
+TEST(Relay, ADeadRelayGivesItsPlaceToAnother) {
+  std::vector<Duration> pauses;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    RelayWorld::Options options = with(Who::kServer);
+    options.has_own_relay = true;
+    RelayWorld net(seed, options);
+    ASSERT_TRUE(net.join());
+    ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+    Download download(net, 20'000'000, 1'000'000);
+    ASSERT_TRUE(download.run_until(
+        [&] { return download.is_running() && net.seen_by_a().relay == "gate"; }, 20s));
+    download.run_until([] { return false; }, 2s);
+    download.take_pause();
+
+    net.gate.crash();
+
+    download.run_until([&] { return net.seen_by_a().relay_kind == "server"; }, 20s);
+    download.run_until([] { return false; }, 1s);
+    pauses.push_back(download.take_pause());
+    ASSERT_TRUE(download.finish(60s));
+    EXPECT_TRUE(download.is_intact());
+  }
+  std::ranges::sort(pauses);
+  EXPECT_LE(pauses[pauses.size() / 2], 2s);
+}
+
+}  // namespace
+}  // namespace openp2p::test
