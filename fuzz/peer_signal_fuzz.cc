@@ -33,8 +33,7 @@ void check_same(const PeerSignal& a, const PeerSignal& b) {
   CHECK(a.reason == b.reason || a.reason.size() > kReasonBytesMax);  // Cut again.
   CHECK(a.incarnation == b.incarnation && a.sequence == b.sequence && a.echo == b.echo);
   CHECK(a.server_rtt == b.server_rtt && a.round == b.round);
-  CHECK(a.profile == b.profile || a.kind == PeerSignal::Kind::kRefusal ||
-        a.kind == PeerSignal::Kind::kChallenge);
+  CHECK(a.profile == b.profile || a.kind >= PeerSignal::Kind::kRefusal);
   CHECK(std::ranges::equal(a.candidates, b.candidates, is_same));
 }
 

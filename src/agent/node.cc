@@ -120,6 +120,7 @@ void Node::on_candidates_changed() {
   endpoint_->set_mapping_lifetime(nat_watch_.mapping_lifetime());
   for (auto& [id, peer] : peers_) peer->on_candidates_changed();
   relaying_.on_candidates_changed();
+  ways_.on_candidates_changed();
   context_.wake();
 }
 
@@ -280,6 +281,7 @@ void Node::put_record(const NodeRecord& record) {
     return;
   }
   cache_.put({record.id, record.name, record.incarnation, record.version, record.platform});
+  if (record.is_online) ways_.on_peer_online(record.id);
   store_peers_soon();
   const auto found = peers_.find(record.id);
   if (found != peers_.end()) {

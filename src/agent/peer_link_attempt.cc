@@ -151,6 +151,8 @@ void PeerLink::on_signal(const PeerSignal& signal, std::optional<Address> seen_a
       return;
     case PeerSignal::Kind::kChallenge:
       return on_challenge(signal);
+    case PeerSignal::Kind::kNews:
+      return;  // SignalWays keeps it.
   }
 }
 

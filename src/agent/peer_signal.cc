@@ -171,12 +171,13 @@ Bytes encode_signal(const PeerSignal& signal, const IdentityKey& key) {
   body.set_to(to_string(signal.to.key));
   body.set_attempt(to_string(signal.attempt));
   body.set_kind(static_cast<peer::SignalBody::Kind>(signal.kind));
-  body.set_agreement_key(to_string(signal.agreement_key));
+  const bool is_brief = signal.kind >= PeerSignal::Kind::kRefusal;
+  if (!is_brief || signal.agreement_key != AgreementKey::PublicKey{}) {
+    body.set_agreement_key(to_string(signal.agreement_key));
+  }
   body.set_tag(signal.tag.value());
   const std::size_t count = std::min(signal.candidates.size(), PeerSignal::kCandidatesMax);
   for (std::size_t i = 0; i < count; ++i) add_candidate(body, signal.candidates[i]);
-  const bool is_brief = signal.kind == PeerSignal::Kind::kRefusal ||
-                        signal.kind == PeerSignal::Kind::kChallenge;
   if (!is_brief) {
     fill_profile(*body.mutable_udp(), signal.profile.udp);
     fill_profile(*body.mutable_tcp(), signal.profile.tcp);
@@ -208,7 +209,7 @@ Result<PeerSignal> decode_signal(ByteView bytes, const NodeId& from, const NodeI
   if (!body.ParseFromString(message.body())) return make_error_code(SignalError::kMalformed);
   PeerSignal signal;
   if (!take(body.from(), signal.from.key) || !take(body.to(), signal.to.key) ||
-      !take(body.attempt(), signal.attempt) || body.kind() < 1 || body.kind() > 5) {
+      !take(body.attempt(), signal.attempt) || body.kind() < 1 || body.kind() > 6) {
     return make_error_code(SignalError::kMalformed);
   }
   if (signal.from != from || signal.to != to) return make_error_code(SignalError::kNotForUs);

@@ -26,7 +26,14 @@ using AttemptId = std::array<std::byte, 16>;
 struct PeerSignal {
   static constexpr std::size_t kBytesMax = 8'192;
   static constexpr std::size_t kCandidatesMax = 32;
-  enum class Kind { kOffer = 1, kAnswer = 2, kCandidates = 3, kRefusal = 4, kChallenge = 5 };
+  enum class Kind {
+    kOffer = 1,
+    kAnswer = 2,
+    kCandidates = 3,
+    kRefusal = 4,
+    kChallenge = 5,  ///< OfferGuard's.
+    kNews = 6,       ///< Candidates, of no attempt.
+  };
 
   NodeId from;
   NodeId to;
@@ -42,7 +49,8 @@ struct PeerSignal {
   std::string reason;  ///< Refusal; printable().
   std::uint64_t incarnation = 0;
   std::uint64_t sequence = 0;
-  /// Of a challenge; of an offer that answers one. An offer that came through the server needs none.
+  /// Of a challenge; of an offer that answers one. An offer that came through the server needs
+  /// none.
   std::uint64_t echo = 0;
 };
 

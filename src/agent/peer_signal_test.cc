@@ -75,12 +75,15 @@ peer::SignalBody body_of(const PeerSignal& signal) {
 }
 
 TEST(PeerSignal, EveryKindComesBackAsItWas) {
-  for (const auto kind : {PeerSignal::Kind::kOffer, PeerSignal::Kind::kAnswer,
-                          PeerSignal::Kind::kCandidates, PeerSignal::Kind::kRefusal}) {
+  for (const auto kind :
+       {PeerSignal::Kind::kOffer, PeerSignal::Kind::kAnswer, PeerSignal::Kind::kCandidates,
+        PeerSignal::Kind::kRefusal, PeerSignal::Kind::kChallenge, PeerSignal::Kind::kNews}) {
     PeerSignal sent = offer();
     sent.kind = kind;
     sent.reason = kind == PeerSignal::Kind::kRefusal ? "busy" : "";
-    if (kind != PeerSignal::Kind::kRefusal) sent.profile = any_profile();
+    const bool is_brief = kind >= PeerSignal::Kind::kRefusal;
+    if (!is_brief) sent.profile = any_profile();
+    sent.echo = 0xfedcba9876543210;
     sent.candidates[1].transport = path::Transport::kTcp;
     sent.server_rtt = 31ms;
     sent.round = 3;
@@ -97,6 +100,7 @@ TEST(PeerSignal, EveryKindComesBackAsItWas) {
     EXPECT_EQ(got->reason, sent.reason);
     EXPECT_EQ(got->incarnation, 7U);
     EXPECT_EQ(got->sequence, 8U);
+    EXPECT_EQ(got->echo, sent.echo);
     EXPECT_EQ(got->profile, sent.profile);
     EXPECT_EQ(got->server_rtt, sent.server_rtt);
     EXPECT_EQ(got->round, 3U);
@@ -228,7 +232,7 @@ TEST(PeerSignal, FieldsOfTheWrongSizeOrKindAreRefused) {
   body.set_from("short");
   EXPECT_TRUE(is_malformed(body));
   body = body_of(offer());
-  body.set_kind(static_cast<peer::SignalBody::Kind>(5));
+  body.set_kind(static_cast<peer::SignalBody::Kind>(7));
   EXPECT_TRUE(is_malformed(body));
   body.set_kind(peer::SignalBody::UNKNOWN);
   EXPECT_TRUE(is_malformed(body));

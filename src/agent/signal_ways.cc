@@ -10,6 +10,9 @@ using namespace std::chrono_literals;
 constexpr Duration kLookAfter = 5s;  ///< A server that restarts is back by then.
 constexpr Duration kLookEvery = 30s;
 constexpr Duration kWantFor = 45s;  ///< Over the next look.
+/// After a start or a move: until the NATs are known and ports are mapped.
+constexpr Duration kTellAfter = 15s;
+constexpr Duration kTellGap = 500ms;  ///< A tenth of what the server lets through.
 /// Each costs a signature to verify.
 constexpr int kLettersBurst = 100;
 constexpr Duration kLetterEvery = 50ms;
@@ -28,6 +31,48 @@ SignalWays::SignalWays(NodeContext& context, ServerLink& server, PeerCache& cach
 
 void SignalWays::start() {
   if (!look_at_) look_at_ = context_.now + kLookAfter;
+}
+
+void SignalWays::on_server_connected() {
+  look_at_.reset();
+  on_candidates_changed();
+}
+
+void SignalWays::on_candidates_changed() {
+  const std::vector<KnownPeer> peers = cache_.peers();
+  if (!is_server_there() || peers.size() > kMeetingNetworkMax) return;
+  for (const KnownPeer& peer : peers) untold_.insert(peer.id);
+  tell_soon(kTellAfter);
+}
+
+void SignalWays::on_peer_online(const NodeId& id) {
+  if (!is_server_there() || untold_.size() >= kMeetingNetworkMax) return;
+  untold_.insert(id);
+  tell_soon(kTellAfter);
+}
+
+void SignalWays::tell_soon(Duration wait) {
+  if (!tell_at_ && !untold_.empty()) tell_at_ = context_.now + wait;
+}
+
+/// One after the other: nobody is in a hurry.
+void SignalWays::tell_one() {
+  tell_at_.reset();
+  if (!is_server_there()) return untold_.clear();
+  while (!untold_.empty()) {
+    const NodeId to = *untold_.begin();
+    untold_.erase(untold_.begin());
+    const PeerLink* link = host_.own_node(to);
+    if (link == nullptr || !link->record().is_online) continue;
+    PeerSignal news;
+    news.from = context_.identity.id();
+    news.to = to;
+    news.kind = PeerSignal::Kind::kNews;
+    news.candidates = host_.local_candidates();
+    news.incarnation = context_.incarnation;
+    (void)server_.send_signal(to, encode_signal(news, context_.identity), /*number=*/0);
+    return tell_soon(kTellGap);
+  }
 }
 
 /// What came another way is answered that way as well: the peer may see no server.
@@ -93,6 +138,7 @@ void SignalWays::on_session_up(PeerLink& peer) {
 }
 
 void SignalWays::on_timeout() {
+  if (tell_at_ && context_.now >= *tell_at_) tell_one();
   if (!look_at_ || context_.now < *look_at_) return;
   look_at_ = context_.now + kLookEvery;
   std::erase_if(letters_from_, [&](const auto& entry) { return !has_letter_from(entry.first); });

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "agent/direct_signal.h"
@@ -17,9 +18,11 @@
 /// How signals get to a peer: through the server, or, while it is away, as letters through nodes of
 /// this network that both have sessions with, and straight to where the peer was last.
 ///
-/// A node whose server is away is reached by letters only where it has a session with some node
-/// that others have one with too. So each then looks for a few that can be reached from anywhere,
-/// in the same order everywhere: these become meeting points. Sans-I/O. Threading: one owner.
+/// While the server is there, nodes tell each other where they are, so that all have an address of
+/// all. A node whose server is away is reached by letters only where it has a session with some
+/// node that others have one with too. So each then looks for a few that can be reached from
+/// anywhere, in the same order everywhere: these become meeting points. Sans-I/O. Threading: one
+/// owner.
 namespace openp2p::agent {
 
 class SignalWaysHost {
@@ -33,11 +36,13 @@ class SignalWaysHost {
   /// As ServerLinkHandler::on_signal().
   virtual void on_peer_signal(const PeerSignal& signal, ByteView bytes,
                               std::optional<Address> seen_at) = 0;
+  virtual std::vector<path::Candidate> local_candidates() const = 0;
 };
 
 class SignalWays final : private DirectSignalHost {
  public:
-  /// A larger network's meeting points would have more sessions than a small machine likes.
+  /// A larger network's meeting points would have more sessions than a small machine likes, and
+  /// there would be as many tellings as pairs.
   static constexpr std::size_t kMeetingNetworkMax = 256;
   static constexpr std::size_t kMeetingsMin = 2;  ///< One may go.
   static constexpr std::size_t kMeetingsMax = 8;  ///< Looked for, where the first are not there.
@@ -47,10 +52,15 @@ class SignalWays final : private DirectSignalHost {
 
   void add_socket(SocketId socket, const Address& local) { direct_.add_socket(socket, local); }
   void start();  ///< The server is away until on_server_connected().
-  void on_server_connected() { look_at_.reset(); }
+  void on_server_connected();
+  void on_peer_online(const NodeId& id);  ///< As the server says.
+  void on_candidates_changed();           ///< This node's own.
   void on_server_lost() { start(); }
   void on_session_up(PeerLink& peer);
-  void on_network_changed() { direct_.on_network_changed(); }
+  void on_network_changed() {
+    direct_.on_network_changed();
+    on_candidates_changed();
+  }
 
   /// As PeerLinkHandler::send_signal(). False: nobody carries it.
   bool send(const NodeId& to, ByteView body, std::uint64_t number);
@@ -59,7 +69,7 @@ class SignalWays final : private DirectSignalHost {
     return direct_.on_stun(socket, from, datagram);
   }
   void on_timeout();
-  std::optional<TimePoint> next_timeout() const { return look_at_; }
+  std::optional<TimePoint> next_timeout() const { return earlier(look_at_, tell_at_); }
 
   struct Counters {
     std::uint64_t letters_sent = 0;
@@ -83,6 +93,8 @@ class SignalWays final : private DirectSignalHost {
   bool send_letters(const NodeId& to, ByteView body);
   void be_reachable();
   void look_for_meetings();
+  void tell_one();
+  void tell_soon(Duration wait);
 
   NodeContext& context_;
   ServerLink& server_;
@@ -94,6 +106,8 @@ class SignalWays final : private DirectSignalHost {
   path::TokenBucket letters_in_;
   std::optional<TimePoint> look_at_;  ///< The server is away.
   std::size_t meetings_wanted_ = kMeetingsMin;
+  std::set<NodeId> untold_;  ///< Who does not know where this node is now.
+  std::optional<TimePoint> tell_at_;
   Counters counters_;
 };
 
