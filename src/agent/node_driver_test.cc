@@ -20,15 +20,17 @@ using namespace std::chrono_literals;
 
 class Driving final : public NodeMemory {
  public:
-  Driving() : driver(io, options()) {
+  explicit Driving(const OwnPorts& last = {}) : driver(io, options()) {
     net::raise_descriptor_limit();
-    EXPECT_EQ(driver.open(0), std::nullopt);
+    EXPECT_EQ(driver.open(0, last), std::nullopt);
   }
   ~Driving() override { driver.stop(); }
 
   std::optional<std::string> store_forwards(const std::vector<ForwardSpec>&) override {
     return std::nullopt;
   }
+  std::optional<std::string> store_share(unsigned) override { return std::nullopt; }
+  void store_peers(ByteView) override {}
   void on_joined(const std::string&) override {}
   void on_refused(const Refusal&) override {}
 
@@ -48,6 +50,7 @@ class Driving final : public NodeMemory {
     node.platform = &platform;
     node.memory = this;
     node.server = IdentityKey::generate(secrets).id();
+    node.server_addresses = {"127.0.0.1:9"};  // Discard (RFC 863): nobody answers.
     node.name = "test";
     return node;
   }
@@ -99,6 +102,24 @@ TEST(NodeDriver, ListensForTcpOnceAndConnectsFromThatPort) {
   driving.driver.close(*socket);
   driving.driver.close(*socket);
   driving.driver.close(SocketId(4'000'000));
+}
+
+TEST(NodeDriverTest, TakesThePortsOfTheLastTimeUnlessSomebodyHasThem) {
+  OwnPorts ports;
+  {
+    Driving before;
+    before.driver.start();
+    ports = before.driver.node().last_ports();
+    ASSERT_NE(ports.v4, 0);
+  }
+
+  Driving again(ports);
+  Driving beside(ports);
+  again.driver.start();
+  beside.driver.start();
+
+  EXPECT_EQ(again.driver.node().last_ports(), ports);
+  EXPECT_NE(beside.driver.node().last_ports().v4, ports.v4);
 }
 
 }  // namespace

@@ -105,6 +105,21 @@ TEST_F(StateFolderTest, RepairsTheModeOfTheFolder) {
   EXPECT_EQ(mode_of(""), 0700u);
 }
 
+TEST_F(StateFolderTest, RemembersWhatItIsToldOfPeersAndKeepsItPrivate) {
+  const Bytes peers = to_bytes(as_bytes("whatever a cache writes"));
+  {
+    const auto folder = open();
+    EXPECT_FALSE(*folder->load_peers());
+    ASSERT_TRUE(folder->save_peers(peers));
+  }
+  EXPECT_EQ(mode_of("peers"), 0600u);
+
+  const auto folder = open();
+
+  EXPECT_EQ(*folder->load_peers(), peers);
+  EXPECT_FALSE(*folder->load_state());
+}
+
 TEST_F(StateFolderTest, RemembersKeyAndState) {
   SystemSecrets secrets;
   const IdentityKey key = IdentityKey::generate(secrets);
