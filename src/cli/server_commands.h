@@ -17,6 +17,7 @@ constexpr std::uint64_t kBitsPerMbit = 1'000'000;
 struct ServerRunOptions {
   std::filesystem::path data;
   std::vector<std::string> listens;
+  std::vector<std::string> also_tcp;
   std::uint16_t stun_port = 0;
   std::vector<std::string> public_addresses;
   std::uint64_t relay_bits_per_second = 0;

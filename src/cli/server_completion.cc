@@ -15,9 +15,9 @@ _openp2p_server() {
     --data) compopt -o dirnames; return ;;
     --log-level) words='debug info warning error' ;;
     --expires) words='1h 24h 7d never' ;;
-    --listen|--stun-port|--public-address|--relay|--relay-allowance|--address|--user) return ;;
+    --listen|--also-tcp|--stun-port|--public-address|--relay|--relay-allowance|--address|--user) return ;;
     *) case ${COMP_WORDS[1]}-${COMP_WORDS[2]} in
-      run-*) words='--data --listen --stun-port --public-address --relay --relay-allowance --log-level --help' ;;
+      run-*) words='--data --listen --also-tcp --stun-port --public-address --relay --relay-allowance --log-level --help' ;;
       user-add) words='--password-stdin --json --data --help' ;;
       user-list) words='--json --data --help' ;;
       token-new) words='--user --reusable --expires --address --json --data --help' ;;
@@ -49,6 +49,7 @@ complete -c openp2p-server -n '__fish_seen_subcommand_from token' -a new
 complete -c openp2p-server -n '__fish_seen_subcommand_from node' -a 'list remove'
 complete -c openp2p-server -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l listen -x
+complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l also-tcp -x
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l stun-port -x
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l public-address -x
 complete -c openp2p-server -n '__fish_seen_subcommand_from run' -l relay -x

@@ -93,6 +93,13 @@ void add_run(CLI::App& app, CommandLine& line) {
       ->type_name("ADDR:PORT")
       ->expected(1)
       ->take_all();
+  command
+      ->add_option("--also-tcp", line.run.also_tcp,
+                   "A further TCP address for nodes behind firewalls, such as :443. ADDR:PORT, "
+                   "[V6]:PORT or :PORT")
+      ->type_name("ADDR:PORT")
+      ->expected(1)
+      ->take_all();
   command->add_option("--stun-port", line.run.stun_port, "Second UDP port, for STUN; 0: none")
       ->type_name("PORT")
       ->default_val(server::kStunPort);

@@ -28,18 +28,26 @@ int fail(const std::string& text) {
 }
 
 /// nullopt: said why.
-std::optional<server::ListenPlan> read_plan(const ServerRunOptions& options) {
-  std::vector<Address> listens;
-  for (const std::string& text : options.listens) {
+std::optional<std::vector<Address>> read_addresses(const std::string& option,
+                                                   const std::vector<std::string>& texts) {
+  std::vector<Address> addresses;
+  for (const std::string& text : texts) {
     const auto parsed = server::parse_listen(text);
     if (parsed.empty()) {
-      print_server_error("--listen " + text +
+      print_server_error(option + " " + text +
                          ": this is not ADDRESS:PORT, [IPV6]:PORT, ADDRESS or :PORT");
       return std::nullopt;
     }
-    listens.insert(listens.end(), parsed.begin(), parsed.end());
+    addresses.insert(addresses.end(), parsed.begin(), parsed.end());
   }
-  auto plan = server::plan_listening(listens, options.stun_port);
+  return addresses;
+}
+
+/// nullopt: said why.
+std::optional<server::ListenPlan> read_plan(const ServerRunOptions& options) {
+  const auto listens = read_addresses("--listen", options.listens);
+  if (!listens) return std::nullopt;
+  auto plan = server::plan_listening(*listens, options.stun_port);
   if (!plan.problem.empty()) return print_server_error(plan.problem), std::nullopt;
   for (const std::string& address : options.public_addresses) {
     if (JoinToken::is_valid_address(address)) continue;
@@ -126,7 +134,8 @@ int run_server(const ServerRunOptions& options) {
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);  // A full disk is an error of write(2), not the end.
   auto plan = read_plan(options);
-  if (!plan) return kExitUsage;
+  const auto also_tcp = read_addresses("--also-tcp", options.also_tcp);
+  if (!plan || !also_tcp) return kExitUsage;
   const auto folder = server::DataFolder::open(options.data);
   if (!folder) return fail(folder.error().text);
   if (const auto locked = (*folder)->lock(); !locked) return fail(locked.error().text);
@@ -139,9 +148,11 @@ int run_server(const ServerRunOptions& options) {
   const auto database = (*folder)->database();
   auto records = server::SqliteRecords::open({.file = database});
   if (!records) return fail(database.string() + ": " + records.error().message());
-  const auto addresses = options.public_addresses.empty()
-                             ? server::reachable_addresses(plan->sockets, server::own_addresses())
-                             : options.public_addresses;
+  const auto udp_addresses =
+      options.public_addresses.empty()
+          ? server::reachable_addresses(plan->sockets, server::own_addresses())
+          : options.public_addresses;
+  const auto addresses = server::with_tcp(udp_addresses, *also_tcp);
   if (const auto saved = (*folder)->save_addresses(addresses); !saved) {
     return fail(saved.error().text);
   }
@@ -152,7 +163,8 @@ int run_server(const ServerRunOptions& options) {
   server::Server running(io, {.identity = *key,
                               .records = std::move(*records),
                               .sockets = std::move(plan->sockets),
-                              .stun_servers = numeric_only(addresses),
+                              .also_tcp = *also_tcp,
+                              .stun_servers = numeric_only(udp_addresses),
                               .relay_bits_per_second = options.relay_bits_per_second,
                               .relay_allowance_bytes = options.relay_allowance_bytes,
                               .log = log});

@@ -124,6 +124,27 @@ std::vector<std::string> reachable_addresses(const std::vector<ListenSocket>& so
   return texts;
 }
 
+std::vector<std::string> with_tcp(std::vector<std::string> addresses,
+                                  const std::vector<Address>& also_tcp) {
+  std::vector<std::string> found = addresses;
+  const auto add = [&found](const std::string& text) {
+    const bool is_new = std::ranges::find(found, text) == found.end();
+    if (is_new && found.size() < JoinToken::kAddressesMax) found.push_back(text);
+  };
+  for (const Address& listening : also_tcp) {
+    if (!listening.ip.is_unspecified()) {
+      add(listening.text());
+      continue;
+    }
+    for (const std::string& text : addresses) {
+      const auto numeric = Address::parse(text);
+      if (numeric && numeric->ip.is_v4() != listening.ip.is_v4()) continue;
+      add(text.substr(0, text.rfind(':') + 1) + std::to_string(listening.port));
+    }
+  }
+  return found;
+}
+
 std::vector<IpAddress> own_addresses() {
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) != 0) return {};

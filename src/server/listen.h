@@ -38,6 +38,10 @@ ListenPlan plan_listening(const std::vector<Address>& listens, std::uint16_t stu
 /// listened on, and for those that mean "all", this machine's own (`own`), public ones first.
 std::vector<std::string> reachable_addresses(const std::vector<ListenSocket>& sockets,
                                              const std::vector<IpAddress>& own);
+/// `addresses`, and behind them where only TCP is listened for: ports of addresses that are named,
+/// and where all are listened on, of the hosts of `addresses`. As many as a token holds.
+std::vector<std::string> with_tcp(std::vector<std::string> addresses,
+                                  const std::vector<Address>& also_tcp);
 std::vector<IpAddress> own_addresses();  ///< Of interfaces that are up; asks the system.
 bool is_public(const IpAddress& ip);
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "wire/join_token.h"
+
 #include "server/source_memory.h"
 
 namespace openp2p::server {
@@ -74,6 +76,27 @@ TEST(ReachableAddresses, AreThoseListenedOn) {
             std::vector<std::string>{"127.0.0.1:5000"});
   EXPECT_EQ(reachable_addresses(plan_listening({}, kStunPort).sockets, {}),
             std::vector<std::string>{"127.0.0.1:27183"});
+}
+
+TEST(WithTcp, AddsThePortsToTheHostsAndWhatIsNamed) {
+  const std::vector<std::string> udp = {"203.0.113.7:27183", "[2a00::1]:27183", "vpn.example:9"};
+
+  EXPECT_EQ(with_tcp(udp, {}), udp);
+  EXPECT_EQ(with_tcp(udp, parse_listen(":443")),
+            (std::vector<std::string>{"203.0.113.7:27183", "[2a00::1]:27183", "vpn.example:9",
+                                      "203.0.113.7:443", "vpn.example:443", "[2a00::1]:443"}));
+  EXPECT_EQ(with_tcp({"203.0.113.7:27183"}, {address("203.0.113.8:443")}),
+            (std::vector<std::string>{"203.0.113.7:27183", "203.0.113.8:443"}));
+}
+
+TEST(WithTcp, NeverAddsMoreThanATokenHolds) {
+  std::vector<std::string> udp;
+  for (int i = 1; i <= 7; ++i) udp.push_back("203.0.113." + std::to_string(i) + ":27183");
+
+  const auto all = with_tcp(udp, parse_listen(":443"));
+
+  EXPECT_EQ(all.size(), JoinToken::kAddressesMax);
+  EXPECT_EQ(all.back(), "203.0.113.1:443");
 }
 
 TEST(SourceMemory, RemembersTheLastAddressThatWasWrittenTo) {

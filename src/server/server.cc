@@ -123,6 +123,14 @@ struct Server::State final : net::StreamTableHandler, path::SocketSource {
     }
     next_id = static_cast<std::uint32_t>(sockets.size());
     if (sockets.empty()) return "this machine has neither IPv4 nor IPv6";
+    for (const Address& address : options.also_tcp) {
+      const auto listening = streams.listen(address, /*shares_port=*/false);
+      const bool is_missing = !listening && address.ip.is_unspecified() &&
+                              listening.error() == std::errc::address_family_not_supported;
+      if (is_missing) continue;
+      if (!listening) return bind_problem(address, "tcp", listening.error());
+      tcp_addresses.push_back(*listening);
+    }
     make_core(std::move(core_options));
     return std::nullopt;
   }

@@ -35,6 +35,7 @@ class Server {
     IdentityKey identity;
     std::unique_ptr<Records> records;
     std::vector<ListenSocket> sockets;
+    std::vector<Address> also_tcp = {};  ///< TCP alone, for networks that let few ports through.
     std::vector<std::string> stun_servers;
     std::uint64_t relay_bits_per_second = 0;  ///< What the server itself relays; 0: nothing.
     /// What each network may borrow a month without lending.

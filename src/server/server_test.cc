@@ -224,6 +224,26 @@ TEST(Server, ClosesATcpConnectionThatSendsGarbage) {
   EXPECT_TRUE(net::run_until(io, [&] { return client.down == 1; }));
 }
 
+TEST(Server, ListensForTcpAloneWhereToldAndSaysWhereItCannot) {
+  boost::asio::io_context io(1);
+  Server::Options first = options({{.address = loopback(0)}});
+  first.also_tcp = {loopback(0)};
+  Server server(io, std::move(first));
+  ASSERT_FALSE(server.open());
+
+  ASSERT_EQ(server.addresses().size(), 1U);
+  ASSERT_EQ(server.tcp_addresses().size(), 2U);
+  const Address also = server.tcp_addresses().back();
+  EXPECT_NE(also.port, server.addresses().front().port);
+
+  Server::Options second = options({{.address = loopback(0)}});
+  second.also_tcp = {also};
+  Server beside(io, std::move(second));
+  const auto problem = beside.open();
+  ASSERT_TRUE(problem);
+  EXPECT_NE(problem->find(also.text()), std::string::npos) << *problem;
+}
+
 TEST(Server, SaysWhichProtocolsPortIsInUse) {
   boost::asio::io_context io(1);
   const auto taken =

@@ -1,10 +1,20 @@
-"""The server is away: agents that knew each other find each other again after a restart."""
+"""The server is away, or hard to reach: agents find it and each other all the same."""
 
 import pytest
 
 from lab import wait_until
-from lab_openp2p import MIB, Pair
+from lab_openp2p import MIB, Device, Download, Server, Pair, make_file
 
+ONLY_TCP_443 = """
+table inet strict {
+  chain forward {
+    type filter hook forward priority -1; policy accept;
+    oifname "wan" tcp dport 443 accept
+    oifname "wan" ct state established accept
+    oifname "wan" meta l4proto { 6, 17 } drop
+  }
+}
+"""
 BACK_TIMEOUT = 100  # Seconds: a lost server is dialled at most a minute apart, with jitter.
 
 
@@ -37,3 +47,22 @@ def test_restarted_agents_meet_without_the_server(lab, homes):
     pair.server.start()
     wait_until(lambda: pair.laptop.peer("nas")["online"], BACK_TIMEOUT, "the nas is online again")
     assert pair.check_download()["path"]
+
+
+def test_a_firewall_that_lets_only_tcp_443_through(lab):
+    server = Server(lab).start("--also-tcp", "203.0.113.1:443", "--relay", "100")
+    strict = lab.home(nat="port_restricted")
+    strict.router.nft(ONLY_TCP_443)
+    nas = Device(lab.home(nat="port_restricted").host("nas"))
+    laptop = Device(strict.host("laptop"))
+    nas.up(server.token)
+    laptop.up(server.token)
+    www = lab.path("www")
+    www.mkdir()
+    digest = make_file(www / "file.bin", MIB)
+    lab.web_server(nas.host, www, port=80)
+    laptop.add_forward("web", "nas", "127.0.0.1:80", 8080)
+
+    assert laptop.json("status")["server"]["address"].endswith(":443")
+    assert Download(laptop.host, 8080).finish() == digest
+    assert laptop.peer("nas")["path"].startswith("relayed")
