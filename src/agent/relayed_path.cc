@@ -44,6 +44,19 @@ bool Relays::may_use(const Peer& peer, const GrantedRelay& relay, const RelayRul
   return relay.id != peer.link->record().id && relay.id != context_.identity.id();
 }
 
+/// Whether that relay is used for the peer already. Another ticket means that the peer asked anew:
+/// an allocation that carries nothing gives way to it.
+bool Relays::has_good(Peer& peer, const GrantedRelay& relay) {
+  for (RelayedPath& path : peer.paths) {
+    if (path.peer == nullptr || path.relay.id != relay.id) continue;
+    const bool is_stale =
+        path.state == State::kJoined && path.relay.ticket != relay.ticket && !is_in_use(path);
+    if (!is_stale) return true;
+    end(path, /*is_failure=*/false);
+  }
+  return false;
+}
+
 /// Places are filled from what is granted, best first.
 void Relays::use_spare(Peer& peer) {
   if (context_.now > peer.granted_at + kGrantLifetime) peer.spare.clear();
@@ -52,8 +65,7 @@ void Relays::use_spare(Peer& peer) {
   while (!peer.spare.empty() && peer.paths.size() < places(peer)) {
     GrantedRelay relay = std::move(peer.spare.front());
     peer.spare.erase(peer.spare.begin());
-    const auto has_it = [&](const RelayedPath& path) { return path.relay.id == relay.id; };
-    if (!may_use(peer, relay, rule) || std::ranges::any_of(peer.paths, has_it)) continue;
+    if (!may_use(peer, relay, rule) || has_good(peer, relay)) continue;
     RelayedPath& path = peer.paths.emplace_back();
     path.peer = &peer;
     path.relay = std::move(relay);
@@ -63,9 +75,13 @@ void Relays::use_spare(Peer& peer) {
   }
 }
 
+/// Until one carries, more are tried: which of them both ends reach at once nobody knows beforehand.
 /// Beside one that became slow there is room for another.
 std::size_t Relays::places(const Peer& peer) const {
-  const auto doubted = std::ranges::count(peer.paths, true, &RelayedPath::is_doubted);
+  const auto is_joined = [](const RelayedPath& path) { return path.state == State::kJoined; };
+  if (std::ranges::none_of(peer.paths, is_joined)) return kTriedMax;
+  const auto doubted = std::ranges::count_if(
+      peer.paths, [](const RelayedPath& path) { return path.is_doubted || path.peer == nullptr; });
   return kPathsMax + static_cast<std::size_t>(doubted);
 }
 
@@ -311,6 +327,7 @@ void Relays::clear_ended(Peer& peer) {
 }
 
 bool Relays::is_in_use(const RelayedPath& path) const {
+  if (path.peer == nullptr) return false;
   session::Session* session = path.peer->link->any_session();
   const path::PathFinder* paths = session == nullptr ? nullptr : session->paths();
   if (path.state != State::kJoined || paths == nullptr) return false;

@@ -90,6 +90,7 @@ std::optional<TimePoint> Relaying::next_timeout() const {
 
 void Relaying::sweep() {
   hops_.sweep();
+  relays_.sweep();
   lending_.service().sweep();
   strangers_.sweep();
 }

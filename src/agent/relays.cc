@@ -15,6 +15,8 @@ constexpr Duration kWishRetryMax = 5min;
 constexpr unsigned kDoublingsMax = 6;
 /// After the session with a peer, relays stay for an attempt to have it again.
 constexpr Duration kReleaseAfter = 30s;
+/// A silent path gets so long to answer again.
+constexpr Duration kDoubtFor = 3s;
 /// A direct path that lasted so long is likely to stay.
 constexpr Duration kTrimAfter = 60s;
 
@@ -76,14 +78,26 @@ void Relays::on_peer_path(PeerLink& link) {
     return;
   }
   if (peer != nullptr) peer->trim_at.reset();
-  if (link.has_path()) return;
+  if (link.has_path()) {
+    if (peer != nullptr) trust_used(*peer);
+    return;
+  }
   if (peer == nullptr && link.is_asking() && host_.is_wanted_for_itself(link)) {
     peer = take_on(link);
   }
   if (peer == nullptr) return;
-  if (peer->paths.empty()) wish_soon(*peer, Duration::zero());
+  wish_soon(*peer, Duration::zero());
   for (RelayedPath& path : peer->paths) {
     if (path.state == State::kWaiting) path.deadline = context_.now;
+    if (path.state != State::kJoined) continue;
+    path.is_doubted = true;  // None of them carries. It ends if that stays so.
+    path.report_at = context_.now + kDoubtFor;
+  }
+}
+
+void Relays::trust_used(Peer& peer) {
+  for (RelayedPath& path : peer.paths) {
+    if (is_in_use(path)) path.is_doubted = false;
   }
 }
 
@@ -170,7 +184,8 @@ void Relays::on_server_connected() {
   }
 }
 
-void Relays::on_hop_ready() {
+void Relays::sweep() {
+  if (!std::exchange(is_due_, false)) return;
   for (auto& [id, peer] : peers_) tend(peer);
 }
 
@@ -205,7 +220,8 @@ void Relays::tend(Peer& peer) {
     for (RelayedPath& path : peer.paths) advance(path);
     clear_ended(peer);
   }
-  const bool has_any = !peer.paths.empty();
+  const bool has_any =
+      std::ranges::any_of(peer.paths, [](const RelayedPath& path) { return !path.is_doubted; });
   if (has_any) peer.wish_at.reset();
   const bool is_lacking = !has_any && !peer.wish_at && !peer.release_at &&
                           !peer.link->has_direct() && peer.link->any_session() != nullptr;

@@ -59,6 +59,7 @@ class RelaysHost {
 class Relays final : public relay::RelayClientHandler {
  public:
   static constexpr std::size_t kPathsMax = 2;      ///< A peer: one may go, and the session stays.
+  static constexpr std::size_t kTriedMax = 3;      ///< While none carries: what a server names.
   static constexpr std::size_t kPeersMax = 1'024;  ///< As RelayClient::kAllocationsMax.
 
   Relays(NodeContext& context, ServerLink& server, RelayHops& hops, RelaysHost& host);
@@ -71,7 +72,7 @@ class Relays final : public relay::RelayClientHandler {
   void on_peer_gone(PeerLink& peer);
   void on_grant(const RelayGrant& grant);
   /// A session that may lead to a relay is there, or got a path.
-  void on_hop_ready();
+  void on_hop_ready() { is_due_ = true; }
   void on_server_connected();
   void on_rule_changed();
 
@@ -84,6 +85,7 @@ class Relays final : public relay::RelayClientHandler {
   void deliver();
   void on_timeout();
   std::optional<TimePoint> next_timeout() const;
+  void sweep();  ///< Between inputs: what hops that came make possible.
   void stop();
 
   /// How a relayed path in use is named to people.
@@ -149,7 +151,7 @@ class Relays final : public relay::RelayClientHandler {
     std::uint64_t best_bits_per_second = 0;
     TimePoint report_at;
     std::optional<Duration> best_rtt;  ///< End to end, as the peer's session measured it.
-    bool is_doubted = false;           ///< It became slow: another is tried beside it.
+    bool is_doubted = false;           ///< It became slow or silent: another is tried beside it.
   };
   struct Shunned {
     NodeId relay;
@@ -171,6 +173,7 @@ class Relays final : public relay::RelayClientHandler {
 
   // relays.cc
   void trim(Peer& peer);
+  void trust_used(Peer& peer);
   Peer* find(const PeerLink& link);
   Peer* take_on(PeerLink& link);
   void drop(Peer& peer);
@@ -182,6 +185,7 @@ class Relays final : public relay::RelayClientHandler {
 
   // relayed_path.cc
   void use_spare(Peer& peer);
+  bool has_good(Peer& peer, const GrantedRelay& relay);
   bool may_use(const Peer& peer, const GrantedRelay& relay, const RelayRule& rule) const;
   void advance(RelayedPath& path);
   void allocate(RelayedPath& path, session::Session& session);
@@ -209,6 +213,7 @@ class Relays final : public relay::RelayClientHandler {
   RelayInbox inbox_;
   std::uint32_t next_socket_ = path::kRelayedSocketFirst;
   std::uint64_t next_wish_ = 1;
+  bool is_due_ = false;  ///< All peers are to be tended: not from inside a call about one of them.
   std::uint64_t bytes_borrowed_ = 0;  ///< Through strangers' nodes and the server.
 };
 
