@@ -63,6 +63,38 @@ class Application {
   bool is_paused_ = false;
 };
 
+/// Writes a byte when told, and counts what comes.
+class Talker {
+ public:
+  explicit Talker(sim::PipeEnd& end) : end_(end) {
+    end_.on_readable([this] { read(); });
+  }
+  ~Talker() { end_.on_readable({}); }
+  Talker(const Talker&) = delete;
+  Talker& operator=(const Talker&) = delete;
+
+  /// False: what was said before still waits.
+  bool say() { return end_.write(Bytes(1)) == 1; }
+  std::size_t heard() const { return heard_; }
+  bool is_over() const { return is_over_; }
+
+ private:
+  void read() {
+    Bytes bytes(64);
+    for (;;) {
+      const sim::ReadResult result = end_.read(bytes);
+      is_over_ |=
+          result.status == sim::ReadStatus::kEnd || result.status == sim::ReadStatus::kReset;
+      if (result.status != sim::ReadStatus::kBytes) return;
+      heard_ += result.bytes;
+    }
+  }
+
+  sim::PipeEnd& end_;
+  std::size_t heard_ = 0;
+  bool is_over_ = false;
+};
+
 inline Bytes random_bytes(Random& random, std::size_t size) {
   Bytes bytes(size);
   random.fill(bytes);

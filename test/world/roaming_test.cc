@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "test/world/applications.h"
 #include "test/world/reach.h"
 
 namespace openp2p::test {
@@ -18,37 +19,6 @@ constexpr Duration kBackWithin = 1s;
 constexpr Duration kBackWithinMax = 2s;
 constexpr std::uint64_t kSeeds = 20;
 constexpr unsigned kLateMax = 1;  ///< Of kSeeds.
-
-/// Writes a byte when told, and counts what comes.
-class Talker {
- public:
-  explicit Talker(sim::PipeEnd& end) : end_(end) {
-    end_.on_readable([this] { read(); });
-  }
-  ~Talker() { end_.on_readable({}); }
-  Talker(const Talker&) = delete;
-  Talker& operator=(const Talker&) = delete;
-
-  void say() { EXPECT_EQ(end_.write(Bytes(1)), 1U); }
-  std::size_t heard() const { return heard_; }
-  bool is_over() const { return is_over_; }
-
- private:
-  void read() {
-    Bytes bytes(64);
-    for (;;) {
-      const sim::ReadResult result = end_.read(bytes);
-      is_over_ |=
-          result.status == sim::ReadStatus::kEnd || result.status == sim::ReadStatus::kReset;
-      if (result.status != sim::ReadStatus::kBytes) return;
-      heard_ += result.bytes;
-    }
-  }
-
-  sim::PipeEnd& end_;
-  std::size_t heard_ = 0;
-  bool is_over_ = false;
-};
 
 struct Move {
   NatKind from;
@@ -80,8 +50,7 @@ class RoamingWorld {
     const TimePoint begin = net_.world().now();
     const std::size_t laptop = laptop_->heard() + 1;
     const std::size_t nas = nas_->heard() + 1;
-    laptop_->say();
-    nas_->say();
+    EXPECT_TRUE(laptop_->say() && nas_->say());
     const auto is_heard = [&] { return laptop_->heard() >= laptop && nas_->heard() >= nas; };
     if (!until(is_heard, patience)) return std::nullopt;
     return net_.world().now() - begin;
