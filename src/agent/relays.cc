@@ -45,8 +45,7 @@ Relays::Peer* Relays::take_on(PeerLink& link) {
 
 /// Who is only reached to be a relay is reached directly or not at all.
 void Relays::on_attempt(PeerLink& link) {
-  const bool is_a_relay = needs(link.record().id) && !host_.is_wanted_for_itself(link);
-  if (is_a_relay) return;
+  if (!host_.is_wanted_for_itself(link)) return;
   Peer* peer = take_on(link);
   if (peer == nullptr) return;
   const bool has_one = std::ranges::any_of(
@@ -131,6 +130,8 @@ void Relays::on_grant(const RelayGrant& grant) {
   const bool is_idle = link->any_session() == nullptr && !link->is_connecting();
   if (!is_known && is_idle) peer->release_at = context_.now + kReleaseAfter;  // The offer follows.
   peer->reason = grant.relays.empty() ? grant.reason : "";
+  context_.log.debug(context_.now, "relay.granted peer={} relays={} reason={}", grant.peer.brief(),
+                     grant.relays.size(), grant.reason_name);
   peer->spare = grant.relays;
   peer->granted_at = context_.now;
   tend(*peer);
@@ -150,6 +151,8 @@ void Relays::wish(Peer& peer) {
   wish.no_strangers = rule.no_strangers;
   for (const Shunned& shunned : peer.shunned) wish.without.push_back(shunned.relay);
   const bool is_sent = server_.send_relay_wish(wish);
+  context_.log.debug(context_.now, "relay.wish peer={} without={} sent={}", wish.peer.brief(),
+                     wish.without.size(), is_sent);
   if (!is_sent) {
     peer.reason = "the server, which names relays, is not connected";
     grant_own(peer);
