@@ -9,7 +9,7 @@ namespace {
 constexpr std::uint64_t kBitsPerMbit = 1'000'000;
 constexpr std::uint64_t kRefusedCode = 2;
 /// Offers that say something new leave no closer together than this.
-constexpr Duration kOfferGap = std::chrono::seconds(1);
+constexpr Duration kOfferGap = std::chrono::milliseconds(250);
 
 }  // namespace
 

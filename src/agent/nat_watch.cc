@@ -126,8 +126,13 @@ void NatWatch::measure_soon(Duration delay) {
 
 void NatWatch::measure_if_stale() {
   const bool is_known = profile_.udp.is_known() && (!tcp_ || profile_.tcp.is_known());
-  const Duration stale_after = is_known ? kStaleAfter : kStaleAfterFailure;
-  if (begun_at_ && !is_measuring() && context_.now >= *begun_at_ + stale_after) {
+  measure_if_older(is_known ? kStaleAfter : kStaleAfterFailure);
+}
+
+void NatWatch::doubt() { measure_if_older(kGapMin); }
+
+void NatWatch::measure_if_older(Duration age) {
+  if (begun_at_ && !is_measuring() && context_.now >= *begun_at_ + age) {
     measure_soon(Duration::zero());
   }
 }

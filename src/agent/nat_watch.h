@@ -51,6 +51,8 @@ class NatWatch {
   /// Makes last_port of a sequential NAT fresh, in one round trip; `done` comes from inside where
   /// there is nothing to refresh, and after kRefreshMax where nothing answers.
   void refresh(std::function<void()> done);
+  /// What is known may be wrong: measures again, unless it did within kGapMin.
+  void doubt();
   static constexpr Duration kRefreshMax = std::chrono::milliseconds(600);
   /// So many wait for one answer; more are told at once, with what is known.
   static constexpr std::size_t kRefreshesMax = 64;
@@ -88,6 +90,7 @@ class NatWatch {
 
   void measure_soon(Duration delay);
   void measure_if_stale();
+  void measure_if_older(Duration age);
   void begin();
   void on_servers_found(std::vector<Address> found);
   void conclude();

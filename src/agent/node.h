@@ -72,6 +72,7 @@ class Node final : public NodeControl,
     std::vector<ForwardSpec> forwards;
     Lending::Options lending;
     bool avoids_strangers = false;  ///< Never relayed by strangers' nodes.
+    bool discovers_lan = false;     ///< Multicast on the LAN while the server is away.
     Bytes known_peers;              ///< As NodeMemory::store_peers() got them; empty: none.
   };
   Node(const Options& options, TimePoint now);
@@ -134,6 +135,7 @@ class Node final : public NodeControl,
   void release_tcp() override { nat_watch_.release_tcp(); }
   Duration server_rtt() const override;
   void doubt_own_address() override { server_.ask_address(); }
+  void doubt_profile() override { nat_watch_.doubt(); }
   bool is_needed(const PeerLink& peer) const override;
   void on_peer_stream(PeerLink& peer, session::StreamId id) override;
   void on_session_up(PeerLink& peer) override;

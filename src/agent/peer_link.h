@@ -43,6 +43,9 @@ class PeerLinkHandler {
   /// Paths fail when a router gets another address, which only the server sees: asks it. What it
   /// answers comes as on_network_changed().
   virtual void doubt_own_address() = 0;
+  /// What is known of the NATs has led to no direct path: they may have changed unseen, so they are
+  /// measured again, unless they were a moment ago. News come as on_candidates_changed().
+  virtual void doubt_profile() = 0;
   /// Something that lasts (an enabled forward) needs a session with the peer.
   virtual bool is_needed(const PeerLink& peer) const = 0;
   /// The peer opened a stream: who uses it? (PeerLink::use())

@@ -46,6 +46,7 @@ void PeerLink::start_round() {
   if (!attempt_) return;
   ++attempt_->round;
   round_ends_at_ = context_.now + kRoundPatience;
+  handler_.doubt_profile();
   update_tcp();
   watch_upgrade();
   if (attempt_->profile_patience) return;  // Signals wait for it already.
@@ -61,6 +62,7 @@ bool PeerLink::take_round(const PeerSignal& signal) {
   const bool is_soon = ends_at - round_ends_at_ < kRoundGapMin;
   if (is_soon || state_ != State::kConnected) return false;
   round_ends_at_ = ends_at;
+  handler_.doubt_profile();
   update_tcp();
   if (!attempt_->profile_patience) wait_for_profile();
   return true;

@@ -67,6 +67,7 @@ class StrangerLinks final : public PeerLinkHandler {
   void hold_tcp() override { node_.hold_tcp(); }
   void release_tcp() override { node_.release_tcp(); }
   void doubt_own_address() override { node_.doubt_own_address(); }
+  void doubt_profile() override { node_.doubt_profile(); }
   bool is_needed(const PeerLink& peer) const override;
   void on_peer_stream(PeerLink& peer, session::StreamId id) override;
   void on_session_up(PeerLink& peer) override;

@@ -32,6 +32,7 @@ class FakeNode final : public PeerLinkHandler {
   void hold_tcp() override {}
   void release_tcp() override {}
   void doubt_own_address() override {}
+  void doubt_profile() override {}
   bool is_needed(const PeerLink&) const override { return true; }
   void on_peer_stream(PeerLink&, session::StreamId) override { ADD_FAILURE(); }
   void on_session_up(PeerLink&) override { ADD_FAILURE(); }

@@ -11,10 +11,11 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lab import Lab, LabError, main_in_lab  # noqa: E402
-from lab_openp2p import Device, Server, make_file, sha256  # noqa: E402
+from lab import Lab, LabError, main_in_lab, wait_until  # noqa: E402
+from lab_openp2p import MIB, Device, Download, Server, make_file, sha256  # noqa: E402
 
 GIB = 1 << 30
+RELAYED_BYTES = 64 << 20
 STEP = 0
 
 
@@ -37,12 +38,55 @@ def start_server(lab, host):
 
 def show_path(device, peer):
     found = device.peer(peer)
-    say(f"   path: {device.name} -> {peer}: {found['path']}, peer's address {found['address']}")
+    address = f", peer's address {found['address']}" if found["address"] else ""
+    say(f"   path: {device.name} -> {peer}: {found['path']}{address}")
 
 
 def nat_name(device):
     report = device.json("netcheck")
     return f"{report['nat']} (mapping {report['mapping']}, filtering {report['filtering']})"
+
+
+def show_relay(lab, token):
+    """No direct path at first: a relay carries the download, and leaves it when there is one."""
+    step("Two more homes, whose NATs take a new random port for every destination: no direct path "
+         "exists between them. A third device of the same owner has a public address")
+    homes = [lab.home(nat="symmetric"), lab.home(nat="symmetric")]
+    camera, tablet = Device(homes[0].host("camera")), Device(homes[1].host("tablet"))
+    vps = Device(lab.home(nat="none").host("vps"))
+    for device in (vps, camera, tablet):
+        device.up(token)
+    www = lab.folder / "www2"
+    www.mkdir()
+    digest = make_file(www / "film.bin", RELAYED_BYTES)
+    lab.web_server(camera.host, www, port=8080)
+    before = time.monotonic()
+    tablet.add_forward("film", "camera", "127.0.0.1:8080", 8080)
+    download = Download(tablet.host, 8080, name="film.bin")
+    download.read(RELAYED_BYTES // 16)
+    say(f"   {download.received / MIB:.0f} MiB of {download.size / MIB:.0f} "
+        f"{time.monotonic() - before:.2f} s after `forward add`")
+    show_path(tablet, "camera")
+
+    step("Both routers are replaced by friendlier ones, under the running download")
+    for home in homes:
+        home.change_nat("port_restricted")
+    before = time.monotonic()
+    wait_until(lambda: "direct" in tablet.peer("camera")["path"], 90, "the session has gone direct")
+    say(f"   found after {time.monotonic() - before:.1f} s")
+    download.read(RELAYED_BYTES // 4)
+    show_path(tablet, "camera")
+
+    step("The relay is killed with SIGKILL, and the download goes on to its end")
+    vps.process.kill()
+    same = download.finish() == digest
+    show_path(tablet, "camera")
+    say(f"   one TCP connection, {download.received / MIB:.0f} MiB, SHA-256 {digest[:16]}...: "
+        f"{'equal at both ends' if same else 'DIFFERENT'}")
+    for device in (tablet, camera):
+        if device.process.terminate() != 0:
+            raise LabError(f"{device.name} did not stop cleanly:\n{device.process.output()}")
+    return same
 
 
 def demo(lab, size):
@@ -95,6 +139,8 @@ def demo(lab, size):
     say(f"   {size / seconds / 1e9 * 8:.2f} Gbit/s ({seconds:.2f} s), all programs on this machine")
     same = sha256(copy) == digest
     say(f"   SHA-256 {digest[:16]}...: {'equal at both ends' if same else 'DIFFERENT'}")
+
+    same = show_relay(lab, token) and same
 
     step("What the laptop says")
     say("   " + "\n   ".join(laptop.run("forward", "list").splitlines()))

@@ -208,6 +208,14 @@ class Home:
         self.lab._readdress(self.router, wan_address)
         self.wan_address = wan_address
 
+    def change_nat(self, nat):
+        """Another NAT from now on; mappings that are there stay as they are, like their filters."""
+        if {self.nat, nat} - {"symmetric", "port_restricted"}:
+            raise LabError(f"a {self.nat} NAT cannot become a {nat} one here")
+        self.nat = nat
+        flags = "random,fully-random" if nat == "symmetric" else ""
+        self.router.nft("delete table ip nat\n" + _MASQUERADE.format(flags=flags))
+
     def disconnect(self):
         """Takes the home off the internet: packets vanish, no interface goes down."""
         self.lab.core.nft(f"add element inet cut off {{ \"to-{self.router.name}\" }}")

@@ -179,6 +179,7 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
   void release_tcp() override {}
   Duration server_rtt() const override { return Duration::zero(); }
   void doubt_own_address() override {}
+  void doubt_profile() override {}
   bool is_needed(const agent::PeerLink&) const override { return true; }
   void on_peer_stream(agent::PeerLink&, session::StreamId) override {}
   void on_session_up(agent::PeerLink&) override {
