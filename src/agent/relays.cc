@@ -78,7 +78,7 @@ void Relays::on_peer_path(PeerLink& link) {
   }
   if (peer != nullptr) peer->trim_at.reset();
   if (link.has_path()) {
-    if (peer != nullptr) trust_used(*peer);
+    if (peer != nullptr) trust(*peer);
     return;
   }
   if (peer == nullptr && link.is_asking() && host_.is_wanted_for_itself(link)) {
@@ -94,10 +94,9 @@ void Relays::on_peer_path(PeerLink& link) {
   }
 }
 
-void Relays::trust_used(Peer& peer) {
-  for (RelayedPath& path : peer.paths) {
-    if (is_in_use(path)) path.is_doubted = false;
-  }
+void Relays::trust(Peer& peer) {
+  // Those that are dead although another one carries are found by judge().
+  for (RelayedPath& path : peer.paths) path.is_doubted = false;
 }
 
 void Relays::on_session_down(PeerLink& link) {
@@ -182,6 +181,8 @@ void Relays::wish_soon(Peer& peer, Duration wait) {
 
 void Relays::on_server_connected() {
   for (auto& [id, peer] : peers_) {
+    const bool is_lost = peer.link->any_session() != nullptr && !peer.link->has_path();
+    if (is_lost) wish_soon(peer, Duration::zero());
     if (peer.wish_at && !peer.link->has_direct()) peer.wish_at = context_.now;
     tend(peer);
   }
@@ -225,7 +226,7 @@ void Relays::tend(Peer& peer) {
   }
   const bool has_any =
       std::ranges::any_of(peer.paths, [](const RelayedPath& path) { return !path.is_doubted; });
-  if (has_any) peer.wish_at.reset();
+  if (has_any && peer.link->has_path()) peer.wish_at.reset();
   const bool is_lacking = !has_any && !peer.wish_at && !peer.release_at &&
                           !peer.link->has_direct() && peer.link->any_session() != nullptr;
   if (is_lacking) {

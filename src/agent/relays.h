@@ -173,7 +173,7 @@ class Relays final : public relay::RelayClientHandler {
 
   // relays.cc
   void trim(Peer& peer);
-  void trust_used(Peer& peer);
+  void trust(Peer& peer);
   Peer* find(const PeerLink& link);
   Peer* take_on(PeerLink& link);
   void drop(Peer& peer);
