@@ -149,6 +149,7 @@ class Agent final : public NodeMemory {
     node.forwards = state.forwards;
     node.lending = {state.share_mbit.value_or(0), state.relays_own_nodes};
     node.avoids_strangers = state.avoids_strangers;
+    node.discovers_lan = state.discovers_lan;
     node.known_peers = known_peers();
     return node;
   }

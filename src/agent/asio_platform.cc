@@ -229,6 +229,15 @@ std::unique_ptr<Platform::Pending> AsioPlatform::hear_announcements(const net::G
   return std::make_unique<RealPending<net::AnnouncementEar>>(std::move(ear));
 }
 
+std::unique_ptr<Platform::Pending> AsioPlatform::hear_lan(const Address& group,
+                                                          OnDatagram on_datagram) {
+  std::vector<IpAddress> interfaces = local_addresses();
+  std::erase_if(interfaces, [](const IpAddress& ip) { return !ip.is_private(); });
+  auto ear = net::hear_group(io_, group, interfaces, std::move(on_datagram));
+  if (!ear) return nullptr;
+  return std::make_unique<RealPending<net::AnnouncementEar>>(std::move(ear));
+}
+
 std::unique_ptr<Platform::Pending> AsioPlatform::ask_gateway(
     net::GatewayRequest request, std::function<void(const net::GatewayAnswer&, TimePoint)> done) {
   auto call = net::call_gateway(io_, std::move(request),

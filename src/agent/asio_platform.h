@@ -40,6 +40,7 @@ class AsioPlatform final : public Platform {
                                                                  OnDatagram on_datagram) override;
   std::unique_ptr<Pending> hear_announcements(const net::Gateway& gateway,
                                               OnDatagram on_datagram) override;
+  std::unique_ptr<Pending> hear_lan(const Address& group, OnDatagram on_datagram) override;
   std::unique_ptr<Pending> ask_gateway(
       net::GatewayRequest request,
       std::function<void(const net::GatewayAnswer&, TimePoint)> done) override;

@@ -65,7 +65,9 @@ bool DirectSignals::send(const NodeId& to, ByteView body, std::uint64_t number) 
 
 bool DirectSignals::transmit_to_known(const NodeId& to, ByteView body) {
   bool is_sent = false;
-  for (const Address& address : host_.known_addresses(to)) {
+  std::vector<Address> addresses = host_.known_addresses(to);
+  if (uses_lan_) addresses.push_back(lan_group());
+  for (const Address& address : addresses) {
     const auto socket = std::ranges::find(sockets_, address.ip.is_v4(), &Socket::is_v4);
     if (socket != sockets_.end()) is_sent |= transmit({socket->id, address}, to, body);
   }
@@ -92,6 +94,12 @@ bool DirectSignals::may_verify(const NodeId& from, const Address& source) {
   const bool is_known = std::ranges::find(known, source.ip, &Address::ip) != known.end();
   return per_source_.take(source.ip, context_.now) &&
          (is_known ? from_known_ : from_others_).take(context_.now);
+}
+
+/// Sent from a main socket like all others, and answered from one.
+bool DirectSignals::on_lan(const Address& from, ByteView datagram) {
+  const auto socket = std::ranges::find(sockets_, from.ip.is_v4(), &Socket::is_v4);
+  return socket != sockets_.end() && on_stun(socket->id, from, datagram);
 }
 
 bool DirectSignals::on_stun(SocketId socket, const Address& from, ByteView datagram) {

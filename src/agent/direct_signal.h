@@ -35,6 +35,10 @@ class DirectSignalHost {
                                 const Address& source) = 0;
 };
 
+/// Where nodes on one LAN hear each other, if told to: administratively scoped (RFC 2365), and sent
+/// with a hop limit of 1.
+inline Address lan_group() { return {IpAddress::v4(239, 255, 112, 50), 27'184}; }
+
 class DirectSignals {
  public:
   static constexpr std::size_t kHeadBytes = NodeId::kSize + 8;
@@ -53,6 +57,9 @@ class DirectSignals {
   bool has_heard(const NodeId& peer) const;
   /// True: it was a signal, or pretended to be one.
   bool on_stun(SocketId socket, const Address& from, ByteView datagram);
+  /// One to all on the LAN, who hear it where they are told to listen.
+  bool on_lan(const Address& from, ByteView datagram);
+  void set_lan(bool is_used) { uses_lan_ = is_used; }
   void on_network_changed() { heard_.clear(); }
 
   struct Counters {
@@ -85,6 +92,7 @@ class DirectSignals {
   DirectSignalHost& host_;
   OfferGuard guard_;
   std::vector<Socket> sockets_;
+  bool uses_lan_ = false;
   std::map<NodeId, Place> heard_;
   nat::SourceLimit per_source_;
   path::TokenBucket from_known_;

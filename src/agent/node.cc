@@ -98,6 +98,7 @@ void Node::start(TimePoint now) {
   context_.now = now;
   recall_peers();
   note_own_ports();
+  if (options_.discovers_lan) ways_.use_lan();
   ways_.start();
   for (const ForwardSpec& spec : options_.forwards) forwards_.add(spec);
   if (uses_tcp()) tcp_port_ = options_.sockets->listen_tcp();

@@ -93,6 +93,8 @@ class Platform {
   /// 3.2.1). nullptr: cannot be heard here.
   virtual std::unique_ptr<Pending> hear_announcements(const net::Gateway& gateway,
                                                       OnDatagram on_datagram) = 0;
+  /// What is sent to an IPv4 group on this machine's private networks; nullptr: not here.
+  virtual std::unique_ptr<Pending> hear_lan(const Address&, OnDatagram) { return nullptr; }
   /// Asks a gateway by NAT-PMP or UPnP. It ends by itself within net::kGatewayCallMax.
   virtual std::unique_ptr<Pending> ask_gateway(
       net::GatewayRequest request,

@@ -33,6 +33,25 @@ void SignalWays::start() {
   if (!look_at_) look_at_ = context_.now + kLookAfter;
 }
 
+void SignalWays::use_lan() {
+  uses_lan_ = true;
+  direct_.set_lan(true);
+  lan_ear_.reset();
+  lan_ear_ = context_.platform.hear_lan(
+      lan_group(), [this](const Address& from, ByteView datagram, TimePoint now) {
+        context_.now = now;
+        (void)direct_.on_lan(from, datagram);
+        context_.wake();
+      });
+}
+
+/// Groups are joined by interface.
+void SignalWays::on_network_changed() {
+  direct_.on_network_changed();
+  if (uses_lan_) use_lan();
+  on_candidates_changed();
+}
+
 void SignalWays::on_server_connected() {
   look_at_.reset();
   on_candidates_changed();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <vector>
@@ -51,16 +52,15 @@ class SignalWays final : private DirectSignalHost {
   SignalWays(NodeContext& context, ServerLink& server, PeerCache& cache, SignalWaysHost& host);
 
   void add_socket(SocketId socket, const Address& local) { direct_.add_socket(socket, local); }
+  /// Also by multicast on the LAN. After the sockets are there, before start().
+  void use_lan();
   void start();  ///< The server is away until on_server_connected().
   void on_server_connected();
   void on_peer_online(const NodeId& id);  ///< As the server says.
   void on_candidates_changed();           ///< This node's own.
   void on_server_lost() { start(); }
   void on_session_up(PeerLink& peer);
-  void on_network_changed() {
-    direct_.on_network_changed();
-    on_candidates_changed();
-  }
+  void on_network_changed();
 
   /// As PeerLinkHandler::send_signal(). False: nobody carries it.
   bool send(const NodeId& to, ByteView body, std::uint64_t number);
@@ -106,6 +106,8 @@ class SignalWays final : private DirectSignalHost {
   path::TokenBucket letters_in_;
   std::optional<TimePoint> look_at_;  ///< The server is away.
   std::size_t meetings_wanted_ = kMeetingsMin;
+  bool uses_lan_ = false;
+  std::unique_ptr<Platform::Pending> lan_ear_;
   std::set<NodeId> untold_;  ///< Who does not know where this node is now.
   std::optional<TimePoint> tell_at_;
   Counters counters_;

@@ -200,6 +200,7 @@ AgentState StateReader::read() {
   if (root_.contains("share_mbit")) {
     state.share_mbit = static_cast<unsigned>(number(root_, "share_mbit", kShareMbitMax));
   }
+  state.discovers_lan = flag(root_, "lan_discovery", /*absent=*/false);
   state.avoids_strangers = flag(root_, "never_relay_through_strangers", /*absent=*/false);
   state.relays_own_nodes = flag(root_, "relay_own_nodes", /*absent=*/true);
   state.methods = methods(root_, "methods");
@@ -293,6 +294,7 @@ std::string encode_state(const AgentState& state) {
   }
   put_or_erase(root, "share_mbit",
                state.share_mbit ? json::value(*state.share_mbit) : json::value());
+  put_or_erase(root, "lan_discovery", state.discovers_lan ? json::value(true) : json::value());
   put_or_erase(root, "never_relay_through_strangers",
                state.avoids_strangers ? json::value(true) : json::value());
   put_or_erase(root, "relay_own_nodes",

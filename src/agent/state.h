@@ -59,6 +59,7 @@ struct AgentState {
   std::vector<std::string> accepts;  ///< "HOST:PORT"
   std::uint16_t port = 0;            ///< UDP; 0: any.
   std::optional<unsigned> share_mbit;  ///< nullopt: nobody was asked yet.
+  bool discovers_lan = false;          ///< By multicast.
   bool avoids_strangers = false;       ///< Never relayed by strangers' nodes.
   bool relays_own_nodes = true;        ///< For the nodes of its network.
   path::MethodSet methods = path::MethodSet::all();  ///< To reach peers by.

@@ -77,6 +77,7 @@ std::optional<StateFailure> apply(const AgentOptions& options, AgentStart& start
         "this node lends no bandwidth to other people's connections, and borrows none; to do both: "
         "openp2p share 10");
   }
+  if (options.discovers_lan) state.discovers_lan = *options.discovers_lan;
   if (options.avoids_strangers) state.avoids_strangers = *options.avoids_strangers;
   if (options.relays_own_nodes) state.relays_own_nodes = *options.relays_own_nodes;
   if (options.methods) state.methods = *options.methods;

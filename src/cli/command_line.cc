@@ -176,6 +176,12 @@ void CommandLine::add_up_relays(CLI::App& app) {
       ->check(CLI::Range(0U, agent::kShareMbitMax))
       ->type_name("MBIT");
   app.add_flag_callback(
+      "--lan-discovery", [this] { up_.discovers_lan = true; },
+      "While the server is away, also find peers by multicast on the LAN");
+  app.add_flag_callback(
+         "--no-lan-discovery", [this] { up_.discovers_lan = false; }, "Do not (default)")
+      ->excludes("--lan-discovery");
+  app.add_flag_callback(
       "--never-relay-through-strangers", [this] { up_.avoids_strangers = true; },
       "Never let other people's nodes carry this node's traffic");
   app.add_flag_callback(

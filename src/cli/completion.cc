@@ -23,7 +23,7 @@ _openp2p() {
     --token|--node|--accept|--port|--share|--methods|--no-methods|--to|--listen|-c|--count) return ;;
     *) case $command in
       up) words='--token --token-file --token-stdin --node --state --accept-lan --no-accept-lan
-        --accept --port --share --never-relay-through-strangers --relay-through-strangers
+        --lan-discovery --no-lan-discovery --accept --port --share --never-relay-through-strangers --relay-through-strangers
         --no-relay-for-own --relay-for-own --methods --no-methods --log-level --import --listen-all --help' ;;
       status) words='--json --state --help' ;;
       netcheck) words='--lifetime --json --state --help' ;;
@@ -82,6 +82,7 @@ _openp2p() {
       '--state[state folder]:folder:_files -/' '--accept-lan[allow hosts behind this node]' \
       '--no-accept-lan[allow this node only]' '--accept[allow destinations]:HOST\:PORT:' \
       '--port[UDP port]:port:' '--share[Mbit/s for others]:Mbit/s:' \
+      '--lan-discovery[find peers by multicast]' '--no-lan-discovery[do not]' \
       '--never-relay-through-strangers[use no relay of others]' \
       '--relay-through-strangers[use them]' '--no-relay-for-own[carry nothing for own nodes]' \
       '--relay-for-own[carry for them]' \
@@ -135,6 +136,8 @@ complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-accept-lan -d 'All
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l accept -x -d 'Allow destinations'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l port -x -d 'UDP port'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l share -x -d 'Mbit/s for others'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l lan-discovery -d 'Find peers by multicast'
+complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-lan-discovery -d 'Do not'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l never-relay-through-strangers -d 'Use no relay of others'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l relay-through-strangers -d 'Use relays of others'
 complete -c openp2p -n '__fish_seen_subcommand_from up' -l no-relay-for-own -d 'Carry nothing for own nodes'

@@ -176,6 +176,7 @@ bool put_plain(const UpOptions& options, agent::AgentOptions& out) {
   out.accepts_lan = options.accepts_lan;
   out.share_mbit = options.share_mbit;
   out.avoids_strangers = options.avoids_strangers;
+  out.discovers_lan = options.discovers_lan;
   out.relays_own_nodes = options.relays_own_nodes;
   out.forwards = options.forwards;
   if (options.port) out.port = static_cast<std::uint16_t>(*options.port);

@@ -20,6 +20,7 @@ struct UpOptions {
   std::optional<unsigned> port;
   std::optional<unsigned> share_mbit;
   std::optional<bool> avoids_strangers;
+  std::optional<bool> discovers_lan;
   std::optional<bool> relays_own_nodes;
   std::vector<std::string> methods;     ///< "all" alone takes the restriction back.
   std::vector<std::string> no_methods;  ///< Of both at most one is given.

@@ -15,16 +15,18 @@ namespace openp2p::net {
 namespace {
 
 constexpr std::uint16_t kPort = 5'350;
-constexpr std::size_t kBytesMax = 1'100;  // RFC 6887 section 7.
+constexpr std::size_t kBytesMax = 2'048;  // RFC 6887 section 7 has 1,100; STUN of ours 2,048.
 constexpr int kReadsPerWakeupMax = 16;
 
+bool join_v4(int socket, const IpAddress& to, const IpAddress& interface) {
+  ip_mreq group{};
+  group.imr_multiaddr.s_addr = htonl(to.v4_bits());
+  group.imr_interface.s_addr = htonl(interface.v4_bits());
+  return ::setsockopt(socket, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group) == 0;
+}
+
 bool join(int socket, const Gateway& gateway) {
-  if (gateway.local.is_v4()) {
-    ip_mreq group{};
-    group.imr_multiaddr.s_addr = htonl(IpAddress::v4(224, 0, 0, 1).v4_bits());
-    group.imr_interface.s_addr = htonl(gateway.local.v4_bits());
-    return ::setsockopt(socket, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group) == 0;
-  }
+  if (gateway.local.is_v4()) return join_v4(socket, IpAddress::v4(224, 0, 0, 1), gateway.local);
   SocketAddress everybody{};
   to_socket_address({*IpAddress::parse("ff02::1"), kPort}, everybody);
   ipv6_mreq group{};
@@ -33,8 +35,8 @@ bool join(int socket, const Gateway& gateway) {
   return ::setsockopt(socket, IPPROTO_IPV6, IPV6_JOIN_GROUP, &group, sizeof group) == 0;
 }
 
-Descriptor open_ear(const Gateway& gateway) {
-  const bool is_v4 = gateway.local.is_v4();
+/// On a port that others may share.
+Descriptor open_ear(bool is_v4, std::uint16_t port) {
   const int type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   Descriptor socket(::socket(is_v4 ? AF_INET : AF_INET6, type, 0));
   if (!socket) return socket;
@@ -45,9 +47,9 @@ Descriptor open_ear(const Gateway& gateway) {
   }
   SocketAddress any{};
   const IpAddress ip = is_v4 ? IpAddress::any_v4() : IpAddress::any_v6();
-  const socklen_t size = to_socket_address({ip, kPort}, any);
+  const socklen_t size = to_socket_address({ip, port}, any);
   failed |= ::bind(socket.number(), &any.base, size);
-  if (failed != 0 || !join(socket.number(), gateway)) return {};
+  if (failed != 0) return {};
   return socket;
 }
 
@@ -88,8 +90,25 @@ class SocketEar final : public AnnouncementEar {
 
 std::unique_ptr<AnnouncementEar> hear_announcements(IoContext& io, const Gateway& gateway,
                                                     AnnouncementEar::Callback on_datagram) {
-  Descriptor socket = open_ear(gateway);
+  Descriptor socket = open_ear(gateway.local.is_v4(), kPort);
+  if (!socket || !join(socket.number(), gateway)) return nullptr;
+  return std::make_unique<SocketEar>(io, std::move(socket), std::move(on_datagram));
+}
+
+std::unique_ptr<AnnouncementEar> hear_group(IoContext& io, const Address& group,
+                                            const std::vector<IpAddress>& interfaces,
+                                            AnnouncementEar::Callback on_datagram) {
+  Descriptor socket = open_ear(/*is_v4=*/true, group.port);
   if (!socket) return nullptr;
+#ifdef IP_MULTICAST_ALL
+  const int off = 0;  // Linux hands in every group that any program has joined.
+  (void)::setsockopt(socket.number(), IPPROTO_IP, IP_MULTICAST_ALL, &off, sizeof off);
+#endif
+  bool is_member = false;
+  for (const IpAddress& interface : interfaces) {
+    is_member |= interface.is_v4() && join_v4(socket.number(), group.ip, interface);
+  }
+  if (!is_member) return nullptr;
   return std::make_unique<SocketEar>(io, std::move(socket), std::move(on_datagram));
 }
 

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "base/address.h"
 #include "base/bytes.h"
@@ -23,5 +24,11 @@ class AnnouncementEar {
 /// nullptr where the system refuses. Threading: the loop's; the callback may destroy the object.
 std::unique_ptr<AnnouncementEar> hear_announcements(IoContext& io, const Gateway& gateway,
                                                     AnnouncementEar::Callback on_datagram);
+
+/// As above: hears what is sent to an IPv4 group, on the interfaces that have these addresses. The
+/// datagrams are cut at 2,048 bytes. nullptr also where there is no interface.
+std::unique_ptr<AnnouncementEar> hear_group(IoContext& io, const Address& group,
+                                            const std::vector<IpAddress>& interfaces,
+                                            AnnouncementEar::Callback on_datagram);
 
 }  // namespace openp2p::net

@@ -49,6 +49,28 @@ def test_restarted_agents_meet_without_the_server(lab, homes):
     assert pair.check_download()["path"]
 
 
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_an_agent_at_another_port_is_found_by_multicast_where_enabled(lab, is_enabled):
+    pair = Pair(lab, homes=one_lan(lab), size=MIB)
+    pair.forward_web()
+    pair.check_download()
+    pair.server.process.kill()
+    for device in (pair.laptop, pair.nas):
+        assert device.process.terminate() == 0
+    words = ["--lan-discovery"] if is_enabled else []
+
+    pair.nas.start("--port", "40123", *words)
+    pair.laptop.start(*words)
+    for device in (pair.nas, pair.laptop):
+        device.process.wait_for_line(r"agent\.started", timeout=20)
+
+    if is_enabled:
+        assert pair.check_download()["path"]
+    else:
+        failed = pair.laptop.process.wait_for_line(r"peer\.failed .*reason=\"(.*)\"", timeout=40)
+        assert failed.group(1) == "no answer from the peer"
+
+
 def test_a_firewall_that_lets_only_tcp_443_through(lab):
     server = Server(lab).start("--also-tcp", "203.0.113.1:443", "--relay", "100")
     strict = lab.home(nat="port_restricted")
