@@ -1,6 +1,9 @@
 #include "path/port_series.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <numbers>
 #include <numeric>
 
 #include "base/check.h"
@@ -31,10 +34,9 @@ PortSeries::PortSeries(const PortRule& rule, std::uint64_t seed) : rule_(rule) {
   size_ = rule.range.size();
   Random random(seed);
   start_ = static_cast<unsigned>(random.below(size_));
+  stride_ = std::max(1U, static_cast<unsigned>(std::lround(size_ / std::numbers::phi)));
   // Steps that share no factor with the number of ports visit each of them once.
-  do {
-    stride_ = 1 + static_cast<unsigned>(random.below(size_));
-  } while (std::gcd(stride_, size_) != 1);
+  while (std::gcd(stride_, size_) != 1) ++stride_;
 }
 
 std::uint16_t PortSeries::at(unsigned index) const {

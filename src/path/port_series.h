@@ -11,7 +11,7 @@ struct PortRule {
   enum class Kind : std::uint8_t {
     kAhead,    ///< The next ones of a sequence: last + step, last + 2 step, ..
     kCatchUp,  ///< .. every second one twice: see PortSeries.
-    kRange,    ///< All of a range, in an order that only the seed knows, none twice.
+    kRange,    ///< All of a range, none twice, from where the seed says: see PortSeries.
   };
   Kind kind = Kind::kRange;
   std::uint16_t last = 0;
@@ -28,6 +28,11 @@ struct PortRule {
 /// a + j and A asks b + i + g, both hold exactly where g = d + e, for j = i + d. So one side asks
 /// straight ahead, and the other lets g grow from 0: by one every second datagram (two chances, one
 /// for a loss). The drift grows as well, by less than one a datagram, so g meets it whatever it is.
+///
+/// A range is visited in steps of its golden section, which spread any number of ports evenly:
+/// where a NAT takes neighbouring ports, unknown to us, each block of 1,024 gets its share of those
+/// asked, while random steps may leave out half of all blocks. For random ports the order does not
+/// matter.
 class PortSeries {
  public:
   /// The ports that others may have taken meanwhile: see above.

@@ -31,6 +31,20 @@ TEST(PortSeries, VisitsEachPortOfARangeOnce) {
   }
 }
 
+TEST(PortSeries, EachBlockOfPortsGetsItsShareOfASearch) {
+  constexpr unsigned kAsked = 980;
+  constexpr unsigned kBlock = 1'024;
+  const unsigned share = kAsked * kBlock / (65'536 - kPortMin);
+
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    const PortSeries series({.last = 0, .step = 0, .range = {1024, 65535}}, seed);
+    std::vector<unsigned> asked(65'536 / kBlock);
+    for (unsigned i = 0; i < kAsked; ++i) ++asked[series.at(i) / kBlock];
+
+    EXPECT_GE(*std::min_element(asked.begin() + 1, asked.end()), share - 1) << seed;
+  }
+}
+
 TEST(PortSeries, SeedsGiveDifferentOrders) {
   const PortRule rule{.last = 0, .step = 0, .range = {1024, 65535}};
   EXPECT_NE(PortSeries(rule, 1).at(0), PortSeries(rule, 2).at(0));
