@@ -163,8 +163,10 @@ class Schedule {
   }
 
   void lose_ipv6(int party) {
-    if (world_.party(party).sockets.size() < 2) return;
-    world_.remove_socket(party, world_.party(party).sockets.back().id);
+    const auto& sockets = world_.party(party).sockets;  // Those of a fan, which IPv4 has, are last.
+    const auto lost = std::ranges::find_if(
+        sockets, [](const Socket& socket) { return !socket.address.ip.is_v4(); });
+    if (lost != sockets.end()) world_.remove_socket(party, SocketId(lost->id));
   }
 
   void check_limits() {
