@@ -33,10 +33,7 @@ Router::Router(World& world, Network& inside, Network& outside, const RouterOpti
       inside_(inside.attach(*this)),
       outside_(outside.attach(*this, uplink)),
       udp_(options.udp) {
-  if (options.udp_policer) {
-    police_out_.emplace(*options.udp_policer);
-    police_in_.emplace(*options.udp_policer);
-  }
+  police_udp(options.udp_policer);
   inside.set_gateway(inside_);
   Random random = world.random().fork();
   const TcpTimeouts& timeouts = options.tcp_timeouts;
@@ -156,6 +153,14 @@ void Router::on_packet(Packet packet, Interface& in) {
     return;
   }
   pass(std::move(packet), in);
+}
+
+void Router::police_udp(const std::optional<PolicerOptions>& options) {
+  police_out_.reset();
+  police_in_.reset();
+  if (!options) return;
+  police_out_.emplace(*options);
+  police_in_.emplace(*options);
 }
 
 bool Router::is_policed(const Packet& packet, bool is_from_inside) {

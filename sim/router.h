@@ -49,6 +49,8 @@ class Router final : public Box {
   /// All mappings are lost, which a PCP service announces to its clients; with `has_new_address`
   /// the outside addresses are others than before.
   void reboot(bool has_new_address);
+  /// From now on; nullopt: UDP passes freely.
+  void police_udp(const std::optional<PolicerOptions>& options);
 
   void on_packet(Packet packet, Interface& in) override;
   void on_network_gone(Interface& interface) override;

@@ -31,6 +31,7 @@ enum class AttributeType : std::uint16_t {
   kResponseOrigin = 0x802b,  // RFC 5780
   kOtherAddress = 0x802c,    // RFC 5780
   kPeerSignal = 0xc0f2,      // Ours, of those for expert review (RFC 8489 section 18.3).
+  kPreferStreams = 0xc0f3,   // Likewise: no value, in connectivity checks.
 };
 
 inline constexpr std::size_t kAttributeHeaderBytes = 4;

@@ -147,6 +147,9 @@ Status Decoder::take_value(AttributeType type, ByteView value) {
     case AttributeType::kUseCandidate:
       message_.use_candidate = true;
       return in.empty() ? Status() : WireError::kMalformed;
+    case AttributeType::kPreferStreams:
+      message_.prefer_streams = true;  // Values are for later versions.
+      return {};
     case AttributeType::kPadding:
       message_.padding_bytes = static_cast<std::uint16_t>(value.size());
       return {};
@@ -277,6 +280,7 @@ void write_ice(Writer& out, const StunMessage& message) {
     out.u32(*message.priority);
   }
   if (message.use_candidate) write_header(out, AttributeType::kUseCandidate, 0);
+  if (message.prefer_streams) write_header(out, AttributeType::kPreferStreams, 0);
   if (message.ice_controlled) {
     write_header(out, AttributeType::kIceControlled, 8);
     out.u64(*message.ice_controlled);

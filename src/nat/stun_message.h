@@ -73,6 +73,7 @@ struct StunMessage {
   std::size_t username_size = 0;
   std::optional<std::uint32_t> priority;
   bool use_candidate = false;
+  bool prefer_streams = false;  ///< Ours: the sender's datagrams want a path over TCP.
   std::optional<std::uint64_t> ice_controlling;
   std::optional<std::uint64_t> ice_controlled;
   bool has_integrity = false;         ///< Set by the decoder: present, not yet verified.

@@ -141,6 +141,7 @@ StunMessage full_message() {
   message.set_username("0123abcd:89ef4567");
   message.priority = 0xffffffff;
   message.use_candidate = true;
+  message.prefer_streams = true;
   message.ice_controlling = 1;
   message.ice_controlled = 0xffffffffffffffff;
   message.has_fingerprint = true;

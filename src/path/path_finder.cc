@@ -225,6 +225,7 @@ ReasonCode PathFinder::Impl::reason() const {
   }
   if (selected_ != nullptr) {
     if (selected_->mtu.is_too_narrow()) return ReasonCode::kBlackHole;
+    if (is_over_favoured_stream()) return ReasonCode::kUdpThrottled;
     const bool may_improve = std::ranges::any_of(pairs, [&](const auto& pair) {
       return !pair->is_valid() && !pair->is_barred && pair->is_bursting() &&
              pair->priority > selected_->priority;
@@ -286,6 +287,10 @@ void PathFinder::on_sent_one_way(TimePoint now) { impl_->ask_if_silent(now); }
 void PathFinder::set_mapping_lifetime(std::optional<Duration> lifetime) {
   impl_->set_mapping_lifetime(lifetime);
 }
+void PathFinder::prefer_streams(bool is_preferred, TimePoint now) {
+  impl_->prefer_streams(is_preferred, now);
+}
+std::optional<Transport> PathFinder::direct_transport() const { return impl_->direct_transport(); }
 void PathFinder::on_network_changed(TimePoint now) { impl_->on_network_changed(now); }
 void PathFinder::on_timeout(TimePoint now) { impl_->on_timeout(now); }
 std::optional<TimePoint> PathFinder::next_timeout() const { return impl_->next_timeout(); }

@@ -128,6 +128,11 @@ class PathFinder {
   /// For how long the own NAT keeps a silent mapping, as measured: standby paths are kept warm just
   /// under that. nullopt: not known.
   void set_mapping_lifetime(std::optional<Duration> lifetime);
+  /// Whether what this side sends over UDP comes through so badly that direct TCP goes before it.
+  /// The peer is told; either side's wish counts.
+  void prefer_streams(bool is_preferred, TimePoint now);
+  /// Of the selected path; nullopt: there is none, or it is relayed.
+  std::optional<Transport> direct_transport() const;
   /// Addresses or routes changed: check everything again at once.
   void on_network_changed(TimePoint now);
 

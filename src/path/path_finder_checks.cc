@@ -68,6 +68,7 @@ void PathFinder::Impl::on_request(const Path& from, const nat::StunMessage& mess
   // A copy may have overtaken the original, which deserves its answer, but decides nothing.
   queue_answer(from, message.transaction);
   if (!is_fresh) return;
+  note_peer_wish(message.prefer_streams, *number, now);
   // Earlier searches may have spent what may be sent there: an answer's worth is always left.
   if (spray_.owns(from.socket)) pair->remote().checks.give();
   if (message.use_candidate && !is_controlling()) on_nomination(*pair, *number, now);
@@ -224,6 +225,7 @@ nat::StunMessage PathFinder::Impl::make_check(const Path& path, bool is_nominati
   auto& number = is_controlling() ? message.ice_controlling : message.ice_controlled;
   number = ++checks_numbered_;
   message.use_candidate = is_nomination;
+  message.prefer_streams = prefers_streams_;
   message.has_fingerprint = true;
   return message;
 }
@@ -237,7 +239,8 @@ std::size_t PathFinder::Impl::write_check(CheckPair& pair, MutableByteView out, 
     if (pair.is_settled() && !suspect_since_) pair.mtu.on_consent(now);
     if (!waiting_since_) waiting_since_ = now;
   }
-  pair.on_sent(message.transaction, message.use_candidate, now);
+  // The controlled side nominates nothing, but has its wish known in the same way.
+  pair.on_sent(message.transaction, /*is_nomination=*/&pair == selected_, now);
   ++counters_.checks_sent;
   return size;
 }

@@ -119,8 +119,8 @@ void PathFinder::Impl::consider_better(TimePoint now) {
   for (const auto& pair : list_.pairs()) {
     if (pair.get() == selected_ || !pair->is_settled()) continue;
     if (now - pair->answered_at() > kMeasuredWithin || pair->is_narrow(now)) continue;
-    if (!is_clearly_better(*pair, *selected_)) continue;
-    if (best == nullptr || goes_before(*pair, *best)) best = pair.get();
+    if (!is_clearly_better(*pair, *selected_, favour())) continue;
+    if (best == nullptr || goes_before(*pair, *best, favour())) best = pair.get();
   }
   if (best == nullptr) return;
   if (now >= switched_at_ + hold_) return select(best, now);
@@ -138,7 +138,7 @@ CheckPair* PathFinder::Impl::best_other(TimePoint answered_since, TimePoint now)
       continue;
     }
     if (best != nullptr && nominated_ == best->path()) continue;
-    if (best == nullptr || nominated_ == pair->path() || goes_before(*pair, *best))
+    if (best == nullptr || nominated_ == pair->path() || goes_before(*pair, *best, favour()))
       best = pair.get();
   }
   return best;
@@ -153,7 +153,8 @@ void PathFinder::Impl::schedule_settled(TimePoint now) {
     const bool is_selected = pair.get() == selected_;
     const bool is_standby = !is_selected && standbys++ < kStandbyMax;
     if (pair->due_at() != CheckPair::kNever) continue;
-    if (is_selected && is_controlling() && !pair->is_nomination_known()) {
+    const bool has_news = is_controlling() || has_wished_;
+    if (is_selected && has_news && !pair->is_nomination_known()) {
       pair->set_due(now);
     } else if (pair->rtt_samples() < kRttSamplesMin) {
       pair->set_due(pair->answered_at() + kSampleGap);

@@ -7,6 +7,7 @@
 #include "path/check_list.h"
 #include "path/path_finder.h"
 #include "path/planner.h"
+#include "path/preference.h"
 #include "path/spray.h"
 #include "path/stream_opener.h"
 #include "path/timeline.h"
@@ -38,6 +39,8 @@ class PathFinder::Impl {
   void on_authentic(const Path& from, TimePoint now);
   void on_sent(TimePoint now);
   void ask_if_silent(TimePoint now);
+  void prefer_streams(bool is_preferred, TimePoint now);
+  std::optional<Transport> direct_transport() const;
   void on_network_changed(TimePoint now);
   void set_mapping_lifetime(std::optional<Duration> lifetime) { mapping_lifetime_ = lifetime; }
   void on_timeout(TimePoint now);
@@ -118,7 +121,11 @@ class PathFinder::Impl {
   void share_consent_wakeup(TimePoint now);
 
   // path_finder_streams.cc
-  bool are_streams_wanted() const { return !has_direct() || suspect_since_.has_value(); }
+  void note_peer_wish(bool is_preferred, std::uint64_t number, TimePoint now);
+  void on_favour_changed(TimePoint now);
+  Favour favour() const;
+  bool are_streams_wanted() const;
+  bool is_over_favoured_stream() const;
   void tend_streams(TimePoint now);
   bool is_unneeded(const CheckPair& stream, TimePoint now) const;
   TimePoint unneeded_at(const CheckPair& stream) const;
@@ -173,6 +180,10 @@ class PathFinder::Impl {
   TimePoint challenge_ends_at_;
 
   StreamOpener streams_;
+  bool prefers_streams_ = false;       // The own wish ..
+  bool peer_prefers_streams_ = false;  // .. and the peer's, by its check of this number.
+  std::uint64_t peer_wish_number_ = 0;
+  bool has_wished_ = false;  // The own wish is to be told, on each path anew.
 
   std::optional<Plan> plan_;
   unsigned round_ = 0;

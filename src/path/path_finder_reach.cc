@@ -216,6 +216,7 @@ void PathFinder::Impl::note_choice(const CheckPair* old, TimePoint now) {
   note({.at = now,
         .event = old == nullptr ? TimelineEvent::kPathSelected : TimelineEvent::kPathSwitched,
         .method = selected_->method,
+        .reason = is_over_favoured_stream() ? ReasonCode::kUdpThrottled : ReasonCode::kNone,
         .address = selected_->path().remote});
   if (config_.history == nullptr || !plan_ || !has_direct()) return;
   config_.history->note(nat_class(local_profile_.udp), nat_class(peer_profile_.udp),

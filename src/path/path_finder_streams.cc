@@ -40,6 +40,55 @@ bool PathFinder::Impl::is_proof(const nat::StunMessage& message, ByteView raw) c
   return number && replays_.is_fresh(*number) && nat::verify_integrity(raw, config_.check_key);
 }
 
+/// The controlling side decides for both, so the controlled one tells it: in every check, and by
+/// one that is repeated until it is answered.
+void PathFinder::Impl::prefer_streams(bool is_preferred, TimePoint now) {
+  if (is_preferred == prefers_streams_) return;
+  prefers_streams_ = is_preferred;
+  has_wished_ = true;
+  if (selected_ != nullptr) {
+    selected_->renew_nomination();
+    selected_->check_by(now);
+  }
+  on_favour_changed(now);
+}
+
+/// `number` is the check's: older ones arrive late. The peer needs TCP here as well, since both
+/// open it (StreamOpener).
+void PathFinder::Impl::note_peer_wish(bool is_preferred, std::uint64_t number, TimePoint now) {
+  if (number <= peer_wish_number_) return;
+  peer_wish_number_ = number;
+  if (is_preferred == peer_prefers_streams_) return;
+  peer_prefers_streams_ = is_preferred;
+  on_favour_changed(now);
+}
+
+void PathFinder::Impl::on_favour_changed(TimePoint now) {
+  hold_ = {};  // Who wishes has its own way to be slow about it (GoodputWatch).
+  for (const auto& pair : list_.pairs()) {
+    if (pair->is_settled()) pair->check_by(now);  // Standby paths were measured a while ago.
+  }
+  consider_better(now);
+}
+
+Favour PathFinder::Impl::favour() const {
+  return prefers_streams_ || peer_prefers_streams_ ? Favour::kStreams : Favour::kUdp;
+}
+
+bool PathFinder::Impl::are_streams_wanted() const {
+  if (!has_direct() || suspect_since_) return true;
+  return favour() == Favour::kStreams && !selected_->is_stream();
+}
+
+bool PathFinder::Impl::is_over_favoured_stream() const {
+  return favour() == Favour::kStreams && has_direct() && selected_->is_stream();
+}
+
+std::optional<Transport> PathFinder::Impl::direct_transport() const {
+  if (!has_direct()) return std::nullopt;
+  return selected_->local.transport;
+}
+
 void PathFinder::Impl::tend_streams(TimePoint now) {
   if (config_.sockets == nullptr) return;
   streams_.set_wanted(are_streams_wanted(), now);

@@ -33,12 +33,14 @@ bool is_better_relay(const CheckPair& a, const CheckPair& b) {
 
 }  // namespace
 
-bool is_clearly_better(const CheckPair& a, const CheckPair& b) {
+bool is_clearly_better(const CheckPair& a, const CheckPair& b, Favour favour) {
   if (!a.rtt()) return false;
   const bool is_relay_between = (kind_rank(a) == 0) != (kind_rank(b) == 0);
   const bool are_relayed = kind_rank(a) == 0 && kind_rank(b) == 0;
   if (are_relayed && a.relay_rank != b.relay_rank) return is_better_relay(a, b);
-  if (a.is_stream() != b.is_stream() && !is_relay_between) return is_better_transport(a, b);
+  if (a.is_stream() != b.is_stream() && !is_relay_between) {
+    return favour == Favour::kStreams ? a.is_stream() : is_better_transport(a, b);
+  }
   if (kind_rank(a) > kind_rank(b) && rtt_of(a) <= rtt_of(b) + kPreferredSlack) return true;
   if (kind_rank(a) > 0 && kind_rank(b) == 0) return true;  // A relay costs somebody bandwidth.
   if (kind_rank(a) == 0 && kind_rank(b) > 0) return false;
@@ -47,9 +49,9 @@ bool is_clearly_better(const CheckPair& a, const CheckPair& b) {
   return rtt_of(a) + gain < rtt_of(b);
 }
 
-bool goes_before(const CheckPair& a, const CheckPair& b) {
-  if (is_clearly_better(a, b)) return true;
-  if (is_clearly_better(b, a)) return false;
+bool goes_before(const CheckPair& a, const CheckPair& b, Favour favour) {
+  if (is_clearly_better(a, b, favour)) return true;
+  if (is_clearly_better(b, a, favour)) return false;
   return a.priority > b.priority;
 }
 

@@ -19,13 +19,17 @@ inline constexpr Duration kRelaySlack = std::chrono::milliseconds(30);
 /// Samples without which a time proves nothing against another path.
 inline constexpr int kRttSamplesMin = 3;
 
+/// Which transport goes first among direct paths.
+enum class Favour { kUdp, kStreams };
+
 /// True if `a` is worth a switch away from `b`; both are valid. A local network goes before all,
 /// IPv6 before IPv4 (RFC 8421), UDP before TCP and direct before relayed, unless clearly slower.
-/// There is no pair for which both a over b and b over a hold, and a gap between them: that is the
-/// hysteresis.
-bool is_clearly_better(const CheckPair& a, const CheckPair& b);
+/// With Favour::kStreams any direct TCP goes before any UDP, since round trips do not show what is
+/// wrong with UDP then. There is no pair for which both a over b and b over a hold, and a gap
+/// between them: that is the hysteresis.
+bool is_clearly_better(const CheckPair& a, const CheckPair& b, Favour favour = Favour::kUdp);
 
 /// Any order for choosing among paths when one is needed at once.
-bool goes_before(const CheckPair& a, const CheckPair& b);
+bool goes_before(const CheckPair& a, const CheckPair& b, Favour favour = Favour::kUdp);
 
 }  // namespace openp2p::path

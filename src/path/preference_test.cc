@@ -38,6 +38,16 @@ Measured over_tcp(const char* remote, Duration rtt, int samples = 5) {
   return {remote, rtt, samples, CandidateType::kHost, Transport::kTcp};
 }
 
+TEST(Preference, TcpGoesBeforeUdpWhereItIsFavoured) {
+  const Measured udp("192.168.1.9:1", 5ms);
+  const Measured tcp = over_tcp("198.51.100.1:1", 500ms);
+  const Measured relayed("198.51.100.3:1", 10ms, 5, CandidateType::kRelayed);
+  EXPECT_TRUE(is_clearly_better(tcp.pair, udp.pair, Favour::kStreams));
+  EXPECT_FALSE(is_clearly_better(udp.pair, tcp.pair, Favour::kStreams));
+  EXPECT_TRUE(goes_before(tcp.pair, udp.pair, Favour::kStreams));
+  EXPECT_TRUE(is_clearly_better(udp.pair, relayed.pair, Favour::kStreams)) << "direct first";
+}
+
 TEST(Preference, UdpGoesBeforeTcpUnlessItIsClearlyBad) {
   const Measured udp("198.51.100.1:1", 150ms);
   EXPECT_TRUE(wins(udp, over_tcp("198.51.100.1:1", 50ms)));

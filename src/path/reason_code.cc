@@ -26,6 +26,7 @@ constexpr std::array<Words, kReasonCodes> kWords{{
     {"methods-disabled", "what could work is switched off by an option"},
     {"black-hole", "small datagrams pass, full-size ones do not, and there is no other path"},
     {"waiting-for-retry", "the last attempt failed, and the next one has its time"},
+    {"udp-throttled", "UDP is held back or loses too much, so TCP is used or tried instead"},
 }};
 
 }  // namespace

@@ -22,8 +22,9 @@ enum class ReasonCode : std::uint8_t {
   kMethodsDisabled,  ///< What could work is switched off by an option, here or there.
   kBlackHole,        ///< Small datagrams pass and full-size ones do not; there is no other path.
   kWaitingForRetry,  ///< The last attempt failed, and the next has its time.
+  kUdpThrottled,     ///< TCP is used, though UDP passes: it carries clearly more.
 };
-inline constexpr int kReasonCodes = 15;
+inline constexpr int kReasonCodes = 16;
 
 std::string_view reason_text(ReasonCode reason);  ///< For people.
 std::string_view reason_name(ReasonCode reason);  ///< For machines, never changed: "no-answer".

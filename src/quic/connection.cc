@@ -45,6 +45,7 @@ Duration Connection::smoothed_rtt() const {
   return Duration(static_cast<Duration::rep>(impl_->statistics().smoothed_rtt));
 }
 std::uint64_t Connection::bytes_in_flight() const { return impl_->statistics().bytes_in_flight; }
+Traffic Connection::traffic() const { return impl_->traffic(); }
 void Connection::initiate_key_update(TimePoint now) { impl_->initiate_key_update(now); }
 void Connection::ask() { impl_->ask(); }
 

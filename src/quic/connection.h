@@ -98,6 +98,14 @@ class PeerVerifier {
   virtual bool is_welcome(const NodeId& peer) = 0;
 };
 
+/// What a connection did so far, to be compared with what it says later.
+struct Traffic {
+  std::uint64_t bytes_acknowledged = 0;  ///< Of streams, in order: what the peer can use.
+  std::uint64_t packets_sent = 0;
+  std::uint64_t packets_lost = 0;  ///< Of those with stream data, as RFC 9002 section 6.1 declares.
+  bool has_unsent = false;  ///< Now: the network, not the peer or the program, holds data back.
+};
+
 /// One burst of datagrams in one buffer: all of segment_bytes but the last, which may be shorter.
 /// This is what UDP_SEGMENT sends with one system call.
 struct Burst {
@@ -156,6 +164,7 @@ class Connection {
   std::uint64_t packets_opened() const;
   Duration smoothed_rtt() const;
   std::uint64_t bytes_in_flight() const;
+  Traffic traffic() const;  ///< Costs a look at each stream: not for every packet.
   void initiate_key_update(TimePoint now);
   /// Soon sends something that the peer answers: to learn whether it still knows this connection.
   void ask();

@@ -34,7 +34,7 @@ int recv_stream_data(ngtcp2_conn*, std::uint32_t flags, std::int64_t, std::uint6
 
 int acked_stream_data_offset(ngtcp2_conn*, std::int64_t, std::uint64_t offset, std::uint64_t size,
                              void* user_data, void* stream_user_data) noexcept {
-  connection(user_data).on_stream_acknowledged(stream(stream_user_data), offset + size);
+  connection(user_data).on_stream_acknowledged(stream(stream_user_data), offset + size, size);
   return 0;
 }
 

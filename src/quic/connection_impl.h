@@ -79,6 +79,7 @@ class ConnectionImpl {
   void export_key(std::string_view label, ByteView context, MutableByteView out) const;
   std::uint64_t packets_opened() const { return packets_opened_; }
   ngtcp2_conn_stat statistics() const;
+  Traffic traffic() const;
   void initiate_key_update(TimePoint now);
   void ask();
 
@@ -87,7 +88,7 @@ class ConnectionImpl {
   void on_handshake_confirmed() { is_confirmed_ = true; }  ///< Told to clients only.
   void on_stream_opened(std::int64_t id);
   void on_stream_data(Stream& stream, ByteView data, bool is_end);
-  void on_stream_acknowledged(Stream& stream, std::uint64_t offset);
+  void on_stream_acknowledged(Stream& stream, std::uint64_t offset, std::uint64_t bytes);
   void on_stream_reset(Stream& stream, std::uint64_t code);
   void on_stream_closed(Stream& stream);
   void on_stream_credit(Stream& stream);
@@ -171,6 +172,8 @@ class ConnectionImpl {
   bool was_reset_ = false;
   std::uint64_t packets_opened_ = 0;
   std::uint64_t packets_sealed_ = 0;            // With all keys.
+  std::uint64_t bytes_acknowledged_ = 0;        // Of all streams.
+  std::uint64_t packets_lost_ = 0;              // Of streams that are closed.
   std::uint64_t packets_sealed_at_update_ = 0;  // When the present key came.
   std::uint64_t key_update_tried_at_ = 0;
   bool is_key_update_wanted_ = false;

@@ -70,6 +70,15 @@ ngtcp2_conn_stat ConnectionImpl::statistics() const {
   return stat;
 }
 
+Traffic ConnectionImpl::traffic() const {
+  Traffic traffic{bytes_acknowledged_, packets_sealed_, packets_lost_, !ready_.empty()};
+  for (const auto& [id, stream] : streams_) {
+    if (stream->is_closed) continue;
+    traffic.packets_lost += ngtcp2_conn_get_stream_loss_count(conn(), id.value());
+  }
+  return traffic;
+}
+
 Burst ConnectionImpl::poll_burst(MutableByteView out, std::size_t datagram_bytes, TimePoint now) {
   CHECK(datagram_bytes >= Connection::kDatagramBytesMin);
   const ngtcp2_tstamp ts = advance(now);

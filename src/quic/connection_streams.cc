@@ -145,7 +145,9 @@ void ConnectionImpl::on_stream_data(Stream& stream, ByteView data, bool is_end) 
   handler_.on_stream_data(stream.id, data, is_end);
 }
 
-void ConnectionImpl::on_stream_acknowledged(Stream& stream, std::uint64_t offset) {
+void ConnectionImpl::on_stream_acknowledged(Stream& stream, std::uint64_t offset,
+                                            std::uint64_t bytes) {
+  bytes_acknowledged_ += bytes;
   stream.out.mark_acknowledged(offset);
   // Waking a writer for each packet's worth would cost more than it moves.
   stream.out.set_limit(send_ring_bytes_);
@@ -187,6 +189,7 @@ void ConnectionImpl::on_stream_stopped(Stream& stream, std::uint64_t code) {
 }
 
 void ConnectionImpl::on_stream_closed(Stream& stream) {
+  packets_lost_ += ngtcp2_conn_get_stream_loss_count(conn(), stream.id.value());
   stream.is_closed = true;
   stream.is_send_ended = true;
   stream.is_receive_ended = true;

@@ -275,6 +275,33 @@ TEST_P(ConnectionTest, DialsTheIdThatWasAskedFor) {
   EXPECT_EQ(destination_id(pair.kept.front().second), 0x0102030405060708u);
 }
 
+TEST_P(ConnectionTest, CountsWhatArrivedAndWhatWasLost) {
+  for (const double loss : {0.0, 0.2}) {
+    SCOPED_TRACE(loss);
+    Pair pair(*protection, 3);
+    ASSERT_TRUE(pair.connect());
+    pair.rules.loss = loss;
+    const auto id = pair.client.connection->open_stream();
+    Sender sender(pair.client, *id, patterned(1, 300'000));
+    pair.client.when_writable = [&](StreamId) { sender.push(); };
+    sender.push();
+    pair.server.when_data = [&](StreamId open, ByteView, bool is_end) {
+      if (is_end) pair.server.connection->finish(open);
+    };
+    EXPECT_TRUE(pair.client.connection->traffic().has_unsent);
+
+    ASSERT_TRUE(pair.run(60s, [&] { return pair.client.closed_streams == 1; }));
+
+    const Traffic traffic = pair.client.connection->traffic();
+    EXPECT_EQ(traffic.bytes_acknowledged, 300'000U);
+    EXPECT_FALSE(traffic.has_unsent);
+    EXPECT_GT(traffic.packets_sent, 300'000U / 1'472);
+    const double part =
+        static_cast<double>(traffic.packets_lost) / static_cast<double>(traffic.packets_sent);
+    EXPECT_NEAR(part, loss, loss / 3) << "of closed streams too";
+  }
+}
+
 TEST_P(ConnectionTest, GivesTheSamePacketTimesForTheSameSeed) {
   const auto trace = [&] {
     Pair pair(*protection, 5);

@@ -143,6 +143,7 @@ void SessionImpl::on_timeout(TimePoint now) {
   if (is_dialing() && now >= stream_at_) dial_streams(now);
   if (finder_ && !is_closed_) {
     finder_->on_timeout(now);
+    watch_goodput(now);
     after_finder(now);
   }
 }
@@ -150,7 +151,7 @@ void SessionImpl::on_timeout(TimePoint now) {
 std::optional<TimePoint> SessionImpl::next_timeout() const {
   std::optional<TimePoint> next = connection_ ? connection_->next_timeout() : std::nullopt;
   if (is_closed_) return next;
-  if (finder_) next = earlier(next, finder_->next_timeout());
+  if (finder_) next = earlier(earlier(next, finder_->next_timeout()), goodput_deadline());
   return is_dialing() ? earlier(next, dial_deadline()) : next;
 }
 
@@ -272,8 +273,36 @@ std::optional<Transmit> SessionImpl::poll_connection(MutableByteView buffer, Tim
   if (finder_) {
     if (connection_->bytes_in_flight() > 0) finder_->on_sent(now);
     if (const Path* old = finder_->duplicate_to(now)) add_copy(*old, bytes, burst.segment_bytes);
+    watch_goodput(now);
   }
   return sent(*to, burst.bytes, burst.segment_bytes);
+}
+
+/// Called while something is sent, and by a timer while more waits: an idle session has none.
+void SessionImpl::watch_goodput(TimePoint now) {
+  if (!connection_ || !is_established_) return;
+  if (now - measured_at_ >= path::GoodputWatch::kInterval) {
+    const quic::Traffic traffic = connection_->traffic();
+    if (const auto transport = finder_->direct_transport()) {
+      goodput_.on_interval(
+          {.span = now - measured_at_,
+           .bytes_acknowledged = traffic.bytes_acknowledged - measured_.bytes_acknowledged,
+           .packets_sent = traffic.packets_sent - measured_.packets_sent,
+           .packets_lost = traffic.packets_lost - measured_.packets_lost,
+           .has_demand = measured_.has_unsent && traffic.has_unsent,
+           .is_stream = *transport == path::Transport::kTcp},
+          now);
+    }
+    measured_ = traffic;
+    measured_at_ = now;
+  }
+  goodput_.on_timeout(now);
+  finder_->prefer_streams(goodput_.prefers_streams(), now);
+}
+
+std::optional<TimePoint> SessionImpl::goodput_deadline() const {
+  const auto next = goodput_.next_timeout();
+  return measured_.has_unsent ? earlier(next, measured_at_ + path::GoodputWatch::kInterval) : next;
 }
 
 std::optional<Transmit> SessionImpl::poll_copy(MutableByteView buffer) {
@@ -300,6 +329,7 @@ void SessionImpl::on_network_changed(TimePoint now) {
   now_ = now;
   if (!finder_) return;
   for (const path::Candidate& local : owner_.socket_candidates()) finder_->add_local(local, now);
+  goodput_.on_network_changed();
   finder_->on_network_changed(now);
   after_finder(now);
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "path/goodput_watch.h"
 #include "session/endpoint.h"
 #include "session/sealed_traffic.h"
 #include "session/socket_ledger.h"
@@ -146,6 +147,8 @@ class SessionImpl final : public Session,
   void widen_dial(TimePoint now);
   void dial_streams(TimePoint now);
   std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
+  void watch_goodput(TimePoint now);
+  std::optional<TimePoint> goodput_deadline() const;
   void start_sealed();
   std::optional<Transmit> poll_sealed(MutableByteView buffer, TimePoint now);
   std::size_t sealed_bytes_max() const;
@@ -174,6 +177,10 @@ class SessionImpl final : public Session,
   std::size_t streams_dialed_ = 0;  ///< So many of dial_addresses_ were connected to over TCP.
   Bytes first_flight_;
   std::size_t first_flight_segment_ = 0;
+
+  path::GoodputWatch goodput_;
+  quic::Traffic measured_;  ///< At that time; the next interval counts from there.
+  TimePoint measured_at_;
 
   SealedTraffic sealed_;
   std::optional<TimePoint> sealed_sent_at_;
