@@ -147,9 +147,10 @@ std::size_t PathFinder::Impl::poll_datagram(CheckTarget& to, MutableByteView out
   CheckPair* pair = next_due(now);
   if (pair == nullptr) {
     if (const std::size_t size = poll_probe(to.path, out, now)) return size;
-    if (watch_width(now)) pair = next_due(now);  // The next path wants a check.
+    // The next path wants a check, or a probe of its size. Each gives way once, so this ends.
+    if (watch_width(now)) return poll_datagram(to, out, now);
+    return poll_spray(to, out, now);
   }
-  if (pair == nullptr) return poll_spray(to, out, now);
   pace_.take(now);
   spend_check(*pair, now);
   to.path = pair->path();
