@@ -27,6 +27,9 @@ constexpr Duration kMeasuringTime = 1s;
 constexpr Duration kSilenceFair = 100ms;
 /// After a path was chosen the peer may choose another for a while; then one socket is enough.
 constexpr Duration kFanGrace = 3s;
+/// A fan that met nobody yet stays while the peer may ask: 980 ports, one each 4 ms, and a round
+/// trip.
+constexpr Duration kFanPatience = 5s;
 
 bool is_internet(const IpAddress& ip) { return !ip.is_private() && !ip.is_link_local(); }
 
@@ -161,7 +164,7 @@ void PathFinder::Impl::note_search(TimePoint now) {
           .reason = event->reason,
           .address = Address{peer_profile_.udp.external},
           .count = event->count});
-    if (event->is_end) tidy_at_ = now + kFanGrace;
+    if (event->is_end) tidy_at_ = now + (has_direct() ? kFanGrace : kFanPatience);
   }
 }
 
