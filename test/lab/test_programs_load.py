@@ -14,7 +14,10 @@ FLOOD_DATAGRAMS = 20_000
 GROWTH_KIB_MAX = 40 * 1024
 SETTLE_SECONDS = 20  # Young sessions still look for better paths, ever more rarely.
 IDLE_SECONDS = 10
-IDLE_RSS_KIB_MAX = 15 * 1024
+# The promise of 15 MiB is the release's, whose code is smaller; the bench measures it. What is private
+# to the process, and so a cost of every agent, has a limit of its own.
+IDLE_RSS_KIB_MAX = 16 * 1024
+IDLE_PRIVATE_KIB_MAX = 3 * 1024
 # The promise is about one a second, and test/world/idle_test.cc holds it where time is virtual. Here
 # only a program that spins is found, since phases and other load decide the rest.
 IDLE_WAKEUPS_PER_S_MAX = 10
@@ -132,3 +135,4 @@ def test_idle_agent_costs_little(lab):
     assert switches / (time.monotonic() - started) <= IDLE_WAKEUPS_PER_S_MAX
     if b"__asan_init" not in open(f"/proc/{pid}/exe", "rb").read():
         assert pair.laptop.memory_kib() <= IDLE_RSS_KIB_MAX
+        assert pair.laptop.memory_kib("RssAnon") <= IDLE_PRIVATE_KIB_MAX
