@@ -36,6 +36,7 @@ class Lending final : public relay::RelayHost {
           IsReachable is_reachable);
 
   relay::RelayService& service() { return service_; }
+  const relay::RelayService& service() const { return service_; }
   unsigned share_mbit() const { return share_mbit_; }
   bool is_lending() const { return share_mbit_ > 0; }
   void set_share(unsigned mbit);

@@ -100,6 +100,9 @@ class Node final : public NodeControl,
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
   std::optional<session::Transmit> poll_transmit(MutableByteView buffer, TimePoint now);
+  /// It carries datagrams between others: they are best polled after each train that comes, while
+  /// their bytes are in the processor's cache.
+  bool is_a_relay() const { return relaying_.is_a_relay(); }
   void on_network_changed(TimePoint now);
 
   // NodeControl

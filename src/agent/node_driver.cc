@@ -64,6 +64,7 @@ class NodeDriver::Socket final : public net::UdpHandler {
       driver_.node_->on_datagrams(id_, received.from, received.datagrams, received.segment_bytes,
                                   now);
       driver_.note_moved(received.datagrams.size(), now);
+      if (driver_.node_->is_a_relay()) driver_.send_polled(now);
     }
     driver_.flush_.request();
   }
@@ -146,19 +147,20 @@ void NodeDriver::stop() {
   while (!extra_.empty()) close(extra_.begin()->first);
 }
 
-void NodeDriver::flush(TimePoint now) {
-  int bursts = 0;
-  while (!held_) {
-    if (bursts == kBurstsPerTurn) {
-      flush_.request();
-      break;
-    }
+/// False: there may be more, but others are to have their turn.
+bool NodeDriver::send_polled(TimePoint now) {
+  for (int bursts = 0; !held_; ++bursts) {
+    if (bursts == kBurstsPerTurn) return false;
     const auto transmit = node_->poll_transmit(send_buffer_, now);
     if (!transmit) break;
     send(*transmit, now);
     note_moved(transmit->bytes, now);
-    ++bursts;
   }
+  return true;
+}
+
+void NodeDriver::flush(TimePoint now) {
+  if (!send_polled(now)) flush_.request();
   timer_.arm(node_->next_timeout());
   closed_.clear();
 }

@@ -67,6 +67,7 @@ class NodeDriver final : public path::SocketSource, private net::StreamTableHand
     std::size_t segment_bytes;
     std::uint8_t hop_limit;
   };
+  bool send_polled(TimePoint now);
   void flush(TimePoint now);
   void send(const session::Transmit& transmit, TimePoint now);
   void note_moved(std::size_t bytes, TimePoint now);

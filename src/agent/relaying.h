@@ -70,6 +70,9 @@ class Relaying final : public ServerRelayHandler, private RelaysHost, private St
 
   void set_share(unsigned mbit);
   unsigned share_mbit() const { return lending_.share_mbit(); }
+  bool is_a_relay() const {
+    return lending_.service().allocation_count() > 0;
+  }  ///< For others, now.
   ShareStatus share_status() const;
   bool ask_credit();             ///< False: the server is not connected.
   bool is_credit_fresh() const;  ///< The last question was answered.

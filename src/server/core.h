@@ -101,6 +101,7 @@ class Core final : private session::Gatekeeper,
   const session::Endpoint& endpoint() const { return *endpoint_; }
   const RelayBroker& broker() const { return broker_; }
   const CreditLedger& ledger() const { return ledger_; }
+  bool is_a_relay() const { return relay_ && relay_->service().allocation_count() > 0; }  ///< Now.
   const ServerRelay* relay() const { return relay_ ? &*relay_ : nullptr; }  ///< nullptr: off.
 
  private:

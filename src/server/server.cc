@@ -76,6 +76,7 @@ struct Server::State final : net::StreamTableHandler, path::SocketSource {
         if (sources_) sources_->remember(received.from, received.local);
         state_.core->on_datagrams(id_, received.from, received.datagrams, received.segment_bytes,
                                   at);
+        if (state_.core->is_a_relay()) state_.send_polled(now, kBurstsPerTurn);
       }
       state_.flush_later.request();
     }
@@ -183,14 +184,11 @@ struct Server::State final : net::StreamTableHandler, path::SocketSource {
     core.emplace(std::move(core_options));
   }
 
-  void flush(TimePoint now, int bursts_max) {
-    for (int bursts = 0;; ++bursts) {
-      if (bursts == bursts_max) {
-        flush_later.request();
-        break;
-      }
+  /// False: there may be more, but others are to have their turn.
+  bool send_polled(TimePoint now, int bursts_max) {
+    for (int bursts = 0; bursts < bursts_max; ++bursts) {
       const auto transmit = core->poll_transmit(send_buffer, moment(now));
-      if (!transmit) break;
+      if (!transmit) return true;
       const ByteView bytes = ByteView(send_buffer).first(transmit->bytes);
       if (transmit->socket.value() < sockets.size()) {
         sockets[transmit->socket.value()]->send(*transmit, bytes, now);
@@ -198,6 +196,11 @@ struct Server::State final : net::StreamTableHandler, path::SocketSource {
         streams.send(transmit->socket, {bytes, transmit->segment_bytes}, now);
       }
     }
+    return false;
+  }
+
+  void flush(TimePoint now, int bursts_max) {
+    if (!send_polled(now, bursts_max)) flush_later.request();
     timer.arm(core->next_timeout());
   }
 
