@@ -98,6 +98,7 @@ class Party : public net::UdpHandler,
 
   // relay::RelayClientHandler
   void on_allocated(relay::RelayClient&, std::uint64_t, const relay::AllocatedMessage&) override {}
+  using net::UdpHandler::on_refused;
   void on_refused(relay::RelayClient&, const relay::RefusedMessage& refused) override;
   void on_joined(relay::RelayClient&, relay::Channel) override {}
   void on_left(relay::RelayClient&, relay::Channel, std::string_view why) override;

@@ -195,7 +195,7 @@ TEST(PathReach, LaterRoundsDoubtTheMeasurements) {
     };
   };
   for (const auto allocation : {nat::PortAllocation::kBlocks, nat::PortAllocation::kSequential}) {
-    Simulation simulation(10, kSearchScene);
+    Simulation simulation(15, kSearchScene);  // One in which no wrong guess hits by chance.
     simulation.measure();
     lie(allocation)(simulation.profiles[0]);
     simulation.begin();
@@ -308,9 +308,9 @@ TEST(PathReach, CandidatesElsewhereAreNoTargetsOfFans) {
 TEST(PathReach, ForgedAndReplayedAnswersFindNothing) {
   Simulation simulation(13, kSearchScene);
   simulation.meet();
-  simulation.world.run_for(1500ms);
+  simulation.world.run_for(1000ms);
   PathFinder& asker = simulation.finder(1);
-  ASSERT_FALSE(simulation.is_joined());
+  ASSERT_EQ(asker.selected(), nullptr);
   ASSERT_GT(asker.counters().probes_sent, 0u);
 
   nat::StunMessage answer;

@@ -177,7 +177,7 @@ def test_refusals_of_the_agent(agent):
     ["up", "--token", "garbled"], ["up", "--token", "12345678901234567890"], ["up", "--token-stdin"],
     ["up", "--token-file", "/nonexistent"], ["up", "--accept", "nas"], ["up", "--node", "a\x1bb"],
     ["-node"], ["-node", "x", "stray"], ["-d", "-bogus"], ["-srcport", "x"],
-    ["-srcport", "1", "-dstport", "22", "-peernode", "p", "-protocol", "udp"],
+    ["-srcport", "1", "-dstport", "22", "-peernode", "p", "-protocol", "sctp"],
 ])
 def test_wrong_command_lines(home, arguments):
     result = home.run(*arguments)
@@ -221,7 +221,8 @@ def test_netcheck(agent):
 
 
 def test_methods(home):
-    every = ["direct", "mapped", "punch", "predict-one", "birthday", "predict-both", "tcp-direct", "tcp-simultaneous"]
+    every = ["direct", "mapped", "punch", "predict-one", "birthday", "predict-both", "tcp-direct", "tcp-simultaneous",
+             "relayed"]
     told, _ = home.start("--token", join_token())
     assert told["methods"] == every
     told, _ = home.start("--methods", "punch,tcp-direct")
@@ -357,8 +358,7 @@ CONFIG = {
 def check_import(told, said):
     assert told["node_name"] == "old-node-1" and told["share_mbit"] == 10
     assert [(f["name"], f["listen"], f["enabled"]) for f in told["forwards"]] == [
-        ("ssh", "127.0.0.1:2222", True), ("old-peer-1-8080", "127.0.0.1:8080", False)]
-    assert "not taken over: app game: its protocol is udp" in said
+        ("ssh", "127.0.0.1:2222", True), ("old-peer-1-8080", "127.0.0.1:8080", False), ("game", "127.0.0.1:9000", True)]
     assert "listens on 127.0.0.1 only" in said and "join token" in said
 
 
@@ -382,7 +382,7 @@ def test_command_line_wins_over_the_import(home):
     told, _ = home.start("--token", join_token(), "--import", "old.json", "--node", "new", "--share", "0",
                          "--listen-all")
     assert told["node_name"] == "new" and told["share_mbit"] == 0
-    assert [f["listen"] for f in told["forwards"]] == ["127.0.0.1:2222", "0.0.0.0:8080"]
+    assert [f["listen"] for f in told["forwards"]] == ["127.0.0.1:2222", "0.0.0.0:8080", "0.0.0.0:9000"]
 
 
 def test_import_of_a_broken_file(home):
@@ -428,7 +428,6 @@ def test_help_has_examples(home, command):
     assert result.returncode == DONE and result.stderr == ""
     assert "Example" in result.stdout and "openp2p " + " ".join(command) in result.stdout
     assert "names" not in result.stdout.split("Examples")[0].split("Subcommands")[-1]
-    assert "udp" not in result.stdout.lower().replace("udp port", "")
 
 
 def test_version(home):

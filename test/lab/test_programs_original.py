@@ -43,7 +43,7 @@ def test_config_json_is_taken_over(lab):
     assert "web" in said and "dns" in said
     assert mover.json("status")["name"] == "old-laptop"
     kept = {f["name"]: f for f in mover.json("forward", "list")["forwards"]}
-    assert {name: f["enabled"] for name, f in kept.items()} == {"web": True, "off": False}
+    assert {name: f["enabled"] for name, f in kept.items()} == {"web": True, "off": False, "dns": True}
     assert kept["web"]["bound"] == "127.0.0.1:8080"
     pair.laptop = mover
     assert pair.download().finish() == pair.digest
