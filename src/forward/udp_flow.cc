@@ -156,6 +156,7 @@ void UdpFlow::on_session_lost() {
 void UdpFlow::on_datagram(ByteView datagram) {
   // An opener that seals before it was answered breaks the protocol: there is nobody to send to.
   if (is_finished_ || (!answer_ && !is_opened_)) return;
+  is_opened_ = true;  // Only an opened flow answers: it may overtake the stream, which is paced.
   ++counters_.received;
   counters_.bytes_received += datagram.size();
   owner_.on_datagram(*this, datagram);

@@ -33,8 +33,8 @@ class UdpFlowOwner {
 ///
 /// On the stream go the request and, behind it, the datagrams that come before its answer, each
 /// with its length in front. So the first ones are not lost with a packet, and nobody keeps sealed
-/// datagrams of flows that do not exist yet. From the answer on, datagrams are sealed. On the way
-/// back the stream has answers only.
+/// datagrams of flows that do not exist yet. From the answer on, or from a sealed datagram that
+/// overtook it, datagrams are sealed. On the way back the stream has answers only.
 ///
 /// Either side ends the flow, by ending the stream. Sans-I/O. Threading: one owner, who also
 /// forwards the session's calls for this stream.

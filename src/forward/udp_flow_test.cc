@@ -136,6 +136,28 @@ TEST(UdpFlow, WhatIsSentBeforeTheAnswerGoesOnTheStreamInOrder) {
   }
 }
 
+// The stream is paced, sealed datagrams are not: whoever is answered has been let in.
+TEST(UdpFlow, ASealedDatagramThatOvertakesTheAnswerOpensTheFlow) {
+  Harness h;
+  h.open();
+  h.carry_up();
+  h.acceptor.flow->set_opened();
+  h.acceptor.flow->send(as_bytes("overtakes"));
+  Bytes held;
+  held.swap(h.acceptor.session.sent);
+  h.carry_down();
+
+  h.opener.flow->send(as_bytes("sealed"));
+  EXPECT_EQ(h.opener.session.sealed_count, 1U);
+  EXPECT_TRUE(h.opener.session.sent.empty());
+
+  held.swap(h.acceptor.session.sent);
+  h.carry_down();
+  ASSERT_EQ(h.opener.answers.size(), 1U);
+  EXPECT_EQ(h.opener.answers[0].status, OpenStatus::kOpened);
+  EXPECT_EQ(h.opener.finishes, 0);
+}
+
 TEST(UdpFlow, TooManyEarlyDatagramsAreDroppedAndCounted) {
   Harness h;
   h.open();

@@ -68,7 +68,8 @@ class Node:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with self.inside():
             made = self.lab._cleanup.enter_context(socket.socket(family, kind))
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:  # Of UDP the system would give one free port to two sockets.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.settimeout(timeout)
         made.bind((address, port))
         return made
