@@ -36,7 +36,7 @@ class Plan:
         self.seconds = options.seconds or (2 if quick else 4)
         self.echoes = 3000 if quick else 10000
         self.short_connections = 2000 if quick else 5000
-        self.settle_seconds, self.idle_seconds = (5, 5) if quick else (30, 20)
+        self.settle_seconds, self.idle_seconds = (25, 5) if quick else (30, 20)
         self.quiet_timeout = 0 if quick else QUIET_TIMEOUT
 
 

@@ -16,9 +16,11 @@
 #include "agent/state_start.h"
 #include "forward/destination.h"
 #include "net/clock.h"
+#include "net/code_pages.h"
 #include "net/descriptor_limit.h"
 #include "net/http_server.h"
 #include "net/interfaces.h"
+#include "net/light_timer.h"
 #include "net/signals.h"
 
 namespace openp2p::agent {
@@ -53,7 +55,8 @@ class Agent final : public NodeMemory {
         protection_(quic::make_packet_protection()),
         platform_(io_),
         driver_(io_, node_options()),
-        api_(driver_.node()) {}
+        api_(driver_.node()),
+        started_(io_, [](TimePoint) { net::unmap_idle_code(); }) {}
 
   int run() {
     if (const auto error = driver_.open(start_.state.port, driver_.node().last_ports()))
@@ -76,6 +79,7 @@ class Agent final : public NodeMemory {
     });
     log_line().info(net::monotonic_now(), "agent.started node={} state={} protection={}",
                     start_.key.id().brief(), start_.folder->path(), protection_->name());
+    started_.arm(net::monotonic_now() + net::kStartUp);
     driver_.start();
     io_.run();
     driver_.stop();
@@ -189,6 +193,7 @@ class Agent final : public NodeMemory {
   AsioPlatform platform_;
   NodeDriver driver_;
   LocalApi api_;
+  net::LightTimer started_;
   std::optional<net::EndRequest> end_;
   std::unique_ptr<net::InterfaceWatch> watch_;
   int exit_code_ = 0;

@@ -11,8 +11,10 @@
 #include "cli/server_commands.h"
 #include "cli/table.h"
 #include "net/clock.h"
+#include "net/code_pages.h"
 #include "net/descriptor_limit.h"
 #include "net/http_server.h"
+#include "net/light_timer.h"
 #include "net/signals.h"
 #include "server/admin.h"
 #include "server/data_folder.h"
@@ -191,6 +193,8 @@ int run_server(const ServerRunOptions& options) {
     running.stop();
     io.stop();
   });
+  net::LightTimer started(io, [](TimePoint) { net::unmap_idle_code(); });
+  started.arm(net::monotonic_now() + net::kStartUp);
   log.info(net::monotonic_now(), "server.started version={}", OPENP2P_VERSION);
   io.run();
   return kExitDone;
