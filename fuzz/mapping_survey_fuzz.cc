@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "fuzz/choices.h"
 #include "nat/mapping_survey.h"
 #include "sim/seeded_secrets.h"
 
@@ -39,7 +40,7 @@ struct Datagram {
 class Exchange {
  public:
   explicit Exchange(std::span<const std::uint8_t> input)
-      : input_(input), survey_(config(), secrets_, now_) {}
+      : choices_(input), survey_(config(), secrets_, now_) {}
 
   void run() {
     constexpr unsigned kTurnsMax = 2'000;
@@ -58,42 +59,18 @@ class Exchange {
   }
 
  private:
-  std::uint8_t choose() {
-    if (input_.empty()) return 0;
-    const std::uint8_t choice = input_.front();
-    input_ = input_.subspan(1);
-    return choice;
-  }
-  std::uint16_t choose_port() { return static_cast<std::uint16_t>(choose() << 8 | choose()); }
-  IpAddress choose_ip() {
-    switch (choose() % 6) {
-      case 0:
-        return kExternal;
-      case 1:
-        return kOwn;
-      case 2:
-        return IpAddress::any_v4();
-      case 3:
-        return IpAddress::loopback_v4();
-      case 4:
-        return *IpAddress::parse("2001:db8::7");
-      default:
-        return IpAddress::v4(choose(), choose(), choose(), choose());
-    }
-  }
-
   nat::MappingSurveyConfig config() {
     nat::MappingSurveyConfig config;
     config.tag = kTag;
-    const std::uint8_t choice = choose();
+    const std::uint8_t choice = choices_.byte();
     for (std::size_t i = 0; i <= choice % 5; ++i) config.servers.push_back(kServers[i]);
     config.asks_other_address = (choice & 0x80) == 0;
     if ((choice & 0x40) == 0) config.local_addresses = {kOwn};
-    const std::size_t sockets = 1 + choose() % nat::kSurveySocketsMax;
+    const std::size_t sockets = 1 + choices_.byte() % nat::kSurveySocketsMax;
     for (std::size_t i = 0; i < sockets; ++i) {
       config.ports.push_back(static_cast<std::uint16_t>(kFirstPort + i));
     }
-    nat_kind_ = choose();
+    nat_kind_ = choices_.byte();
     return config_ = config;
   }
 
@@ -136,7 +113,7 @@ class Exchange {
         mappings_, [&](const auto& m) { return m.first == std::pair(socket, to); });
     if (known != mappings_.end()) return known->second;
     const std::uint16_t port =
-        nat_kind_ % 4 == 2 ? next_port_++ : static_cast<std::uint16_t>(choose_port() | 1);
+        nat_kind_ % 4 == 2 ? next_port_++ : static_cast<std::uint16_t>(choices_.u16() | 1);
     mappings_.push_back({{socket, to}, {kExternal, port}});
     return mappings_.back().second;
   }
@@ -147,12 +124,12 @@ class Exchange {
     reply.transaction = request.transaction;
     reply.xor_mapped_address = mapping(socket, to);
     Datagram datagram{socket, to, {}, now_ + 20ms};
-    const std::uint8_t choice = choose();
+    const std::uint8_t choice = choices_.byte();
     switch (choice % 12) {
       case 1:
         return;  // Lost.
       case 2:
-        reply.xor_mapped_address = Address{choose_ip(), choose_port()};
+        reply.xor_mapped_address = Address{choices_.ip(kOwn, kExternal), choices_.u16()};
         break;
       case 3:
         reply.xor_mapped_address.reset();
@@ -162,16 +139,16 @@ class Exchange {
         reply.error_code = 420;
         break;
       case 5:
-        reply.other_address = Address{choose_ip(), choose_port()};
+        reply.other_address = Address{choices_.ip(kOwn, kExternal), choices_.u16()};
         break;
       case 6:
-        datagram.from = {choose_ip(), choose_port()};
+        datagram.from = {choices_.ip(kOwn, kExternal), choices_.u16()};
         break;
       case 7:
-        datagram.socket = choose() % config_.ports.size();
+        datagram.socket = choices_.byte() % config_.ports.size();
         break;
       case 8:
-        datagram.due += std::chrono::milliseconds(choose() * 20);
+        datagram.due += std::chrono::milliseconds(choices_.byte() * 20);
         break;
       case 9:
         reply.other_address = kServers[3];
@@ -187,7 +164,7 @@ class Exchange {
     datagram.bytes.resize(nat::encode_stun(reply, {}, datagram.bytes));
     if (datagram.bytes.empty()) return;
     if (choice % 12 == 10) {
-      datagram.bytes[choose() % datagram.bytes.size()] = std::byte{choose()};
+      datagram.bytes[choices_.byte() % datagram.bytes.size()] = std::byte{choices_.byte()};
     }
     const auto place = std::ranges::upper_bound(wire_, datagram.due, {}, &Datagram::due);
     const bool is_repeated = choice % 12 == 11;
@@ -206,7 +183,7 @@ class Exchange {
   void pass_time() {
     const auto next = survey_.next_timeout();
     CHECK(next);  // Something is always to come, until it is done.
-    if (choose() % 16 == 15) return survey_.on_timeout(now_);  // Too early.
+    if (choices_.byte() % 16 == 15) return survey_.on_timeout(now_);  // Too early.
     TimePoint to = *next;
     if (!wire_.empty()) to = std::min(to, wire_.front().due);
     now_ = std::max(now_, to);
@@ -244,7 +221,7 @@ class Exchange {
     CHECK((profile.step != 0) == (profile.allocation == nat::PortAllocation::kSequential));
   }
 
-  std::span<const std::uint8_t> input_;
+  Choices choices_;
   nat::MappingSurveyConfig config_;
   std::uint8_t nat_kind_ = 0;
   sim::SeededSecrets secrets_{std::uint64_t{1}};

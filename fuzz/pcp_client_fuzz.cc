@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "fuzz/choices.h"
 #include "nat/pcp_client.h"
 #include "sim/pcp_service.h"
 
@@ -22,14 +23,14 @@ const IpAddress kExternal = IpAddress::v4(203, 0, 113, 5);
 
 class Exchange {
  public:
-  explicit Exchange(std::span<const std::uint8_t> input) : input_(input) {
+  explicit Exchange(std::span<const std::uint8_t> input) : choices_(input) {
     client_.add(nat::PcpProtocol::kUdp, 4'500, {std::byte{1}}, now_);
     client_.add(nat::PcpProtocol::kTcp, 4'500, {std::byte{2}}, now_);
   }
 
   void run() {
     constexpr unsigned kTurnsMax = 200;
-    for (unsigned turn = 0; turn < kTurnsMax && !input_.empty(); ++turn) {
+    for (unsigned turn = 0; turn < kTurnsMax && !choices_.empty(); ++turn) {
       pump();
       check();
       const auto next = client_.next_timeout();
@@ -47,13 +48,6 @@ class Exchange {
   }
 
  private:
-  std::uint8_t choose() {
-    if (input_.empty()) return 0;
-    const std::uint8_t choice = input_.front();
-    input_ = input_.subspan(1);
-    return choice;
-  }
-
   void pump() {
     Bytes out(nat::kPcpBytesMax);
     unsigned sent = 0;
@@ -68,17 +62,17 @@ class Exchange {
   }
 
   void pass(Bytes& answer) {
-    switch (choose() & 7) {
+    switch (choices_.byte() & 7) {
       case 1:
         return;
       case 2:
         client_.on_datagram(kGateway, answer, now_);
         break;
       case 3:
-        if (!answer.empty()) answer[choose() % answer.size()] = std::byte{choose()};
+        if (!answer.empty()) answer[choices_.byte() % answer.size()] = std::byte{choices_.byte()};
         break;
       case 4:
-        now_ += std::chrono::seconds(choose() * 16);
+        now_ += std::chrono::seconds(choices_.byte() * 16);
         break;
       case 5: {
         Bytes announcement(nat::kPcpBytesMax);
@@ -87,7 +81,7 @@ class Exchange {
         break;
       }
       case 6:
-        answer.resize(std::min<std::size_t>(answer.size(), choose()));
+        answer.resize(std::min<std::size_t>(answer.size(), choices_.byte()));
         break;
       default:
         break;
@@ -104,7 +98,7 @@ class Exchange {
     }
   }
 
-  std::span<const std::uint8_t> input_;
+  Choices choices_;
   TimePoint now_{1s};
   unsigned removals_ = 0;
   sim::NatTable udp_{sim::NatOptions{}, {kExternal}, Random(2)};

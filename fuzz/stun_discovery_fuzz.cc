@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "fuzz/choices.h"
 #include "nat/behaviour_discovery.h"
 #include "nat/stun_service.h"
 #include "sim/seeded_secrets.h"
@@ -32,21 +33,6 @@ std::vector<nat::StunSocket> server_sockets() {
           {SocketId{2}, {two, 3478}, true, false},
           {SocketId{3}, {two, 3479}, true, true}};
 }
-
-/// Takes decisions from the input; when it has run out, the network behaves.
-class Choices {
- public:
-  explicit Choices(std::span<const std::uint8_t> input) : input_(input) {}
-  std::uint8_t next() {
-    if (input_.empty()) return 0;
-    const std::uint8_t choice = input_.front();
-    input_ = input_.subspan(1);
-    return choice;
-  }
-
- private:
-  std::span<const std::uint8_t> input_;
-};
 
 class Exchange {
  public:
@@ -80,7 +66,7 @@ class Exchange {
  private:
   /// Loss, duplication, delay, a changed byte, a forged sender: or none of them.
   void pass(Datagram datagram) {
-    const std::uint8_t choice = choices_.next();
+    const std::uint8_t choice = choices_.byte();
     switch (choice & 7) {
       case 1:
         return;
@@ -88,13 +74,13 @@ class Exchange {
         wire_.push_back(datagram);
         break;
       case 3:
-        datagram.bytes[choices_.next() % datagram.bytes.size()] = std::byte{choices_.next()};
+        datagram.bytes[choices_.byte() % datagram.bytes.size()] = std::byte{choices_.byte()};
         break;
       case 4:
-        datagram.from.port = static_cast<std::uint16_t>(choices_.next() << 8 | choices_.next());
+        datagram.from.port = choices_.u16();
         break;
       case 5:
-        now_ += std::chrono::milliseconds(choices_.next() * 4);
+        now_ += std::chrono::milliseconds(choices_.byte() * 4);
         break;
       case 6:
         wire_.push_front(std::move(datagram));
