@@ -77,6 +77,8 @@ std::string_view packet_drop_text(PacketDrop drop) {
       return "hop limit";
     case PacketDrop::kUdpBlocked:
       return "UDP blocked";
+    case PacketDrop::kPoliced:
+      return "UDP policed";
     case PacketDrop::kUnsolicited:
       return "unsolicited";
     case PacketDrop::kNoHairpin:
@@ -134,6 +136,8 @@ PacketTranslator::PacketTranslator(const TranslatorOptions& options, Random rand
     CHECK(options.router.v6->is_firewall);  // Nobody translates IPv6 as NATs do.
     v6_.emplace(*options.router.v6, *options.router.v6, options_, random);
   }
+  if (!options.router.udp_policer) return;
+  for (auto& policer : policers_) policer.emplace(*options.router.udp_policer);
 }
 
 void PacketTranslator::reset() {
@@ -150,6 +154,8 @@ Translation PacketTranslator::translate(MutableByteView packet, Side from, TimeP
     if (*why == PacketDrop::kHops) result.report = IcmpErrorKind::kTimeExceeded;
     const bool is_rejected = options_.router.udp == sim::UdpPolicy::kReject;
     if (*why == PacketDrop::kUdpBlocked && is_rejected) result.report = IcmpErrorKind::kProhibited;
+  } else if (is_policed(fields, from, now)) {
+    result = dropped(PacketDrop::kPoliced);
   } else if (tables_of(fields) == nullptr) {
     result = forward(packet, fields, other(from));
   } else if (fields.payload == Payload::kIcmpError) {
@@ -174,6 +180,11 @@ std::optional<PacketDrop> PacketTranslator::obstacle(const PacketFields& fields)
     return PacketDrop::kUdpBlocked;
   }
   return std::nullopt;
+}
+
+bool PacketTranslator::is_policed(const PacketFields& fields, Side from, TimePoint now) {
+  auto& policer = policers_[static_cast<std::size_t>(from)];
+  return fields.payload == Payload::kUdp && policer && !policer->lets_pass(fields.bytes, now);
 }
 
 PacketTranslator::Tables* PacketTranslator::tables_of(const PacketFields& fields) {

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "base/time.h"
 #include "sim/nat_table.h"
+#include "sim/policer.h"
 #include "sim/router.h"
 #include "sim/tcp_nat.h"
 #include "test/lab/ip_packet.h"
@@ -27,11 +28,12 @@ enum class PacketDrop {
   kNoRoute,         ///< Of one link only (multicast, link-local), or to an address not ours.
   kHops,            ///< Its hop limit ended here.
   kUdpBlocked,
+  kPoliced,  ///< More UDP than its rate.
   kUnsolicited,
   kNoHairpin,
   kNoPort,
 };
-inline constexpr std::size_t kPacketDrops = 9;
+inline constexpr std::size_t kPacketDrops = 10;
 std::string_view packet_drop_text(PacketDrop drop);
 
 struct TranslatorOptions {
@@ -51,7 +53,7 @@ struct Translation {
 
 /// Applies a simulated NAT's decisions to real packets in place: UDP, TCP and ICMP echo each have a
 /// sim::NatTable of their own, TCP sim::TcpNat's tracking too; ICMP errors follow the packet they
-/// quote (RFC 5508 section 4).
+/// quote (RFC 5508 section 4). UDP is policed each way by itself, as sim::Router does.
 ///
 /// Pure: bytes in, bytes out; takes any bytes. Time must not run backwards. One owner.
 class PacketTranslator {
@@ -92,6 +94,7 @@ class PacketTranslator {
 
   static Protocol protocol_of(Payload payload);
   std::optional<PacketDrop> obstacle(const PacketFields& fields) const;
+  bool is_policed(const PacketFields& fields, Side from, TimePoint now);
   Tables* tables_of(const PacketFields& fields);
   Translation translate_datagram(MutableByteView packet, const PacketFields& fields, Side from,
                                  TimePoint now);
@@ -103,6 +106,7 @@ class PacketTranslator {
   const TranslatorOptions options_;
   std::optional<Tables> v4_;
   std::optional<Tables> v6_;
+  std::array<std::optional<sim::Policer>, 2> policers_;  ///< By the side packets come from.
   std::array<std::uint64_t, kPacketDrops> drops_{};
   std::array<std::uint64_t, 2> forwarded_{};
 };

@@ -249,6 +249,27 @@ TEST(PacketTranslator, BlocksUdpButNotTcp) {
   EXPECT_EQ(other.result.report, IcmpErrorKind::kProhibited);
 }
 
+TEST(PacketTranslator, HoldsUdpBackEachWayByItselfAndNothingElse) {
+  TranslatorOptions options = options_of(sim::NatKind::kFullCone);
+  const Bytes question = udp(kHost, kPeer), answer = udp(kPeer, {kExternalIp, 5000});
+  options.router.udp_policer = {.bits_per_second = 8 * question.size(),
+                                .burst_bytes = 2 * question.size()};
+  Box box(options);
+
+  for (int i = 0; i < 3; ++i) {  // Two at once, and then one each second.
+    EXPECT_EQ(box.out(question).fault == PacketFault::kNone, i < 2);
+    EXPECT_EQ(box.enters(answer), i < 2);
+  }
+  EXPECT_EQ(box.result.dropped, PacketDrop::kPoliced);
+  EXPECT_EQ(box.result.report, std::nullopt);
+  expect_round_trip(box, tcp);
+  box.now += 1s;
+  EXPECT_TRUE(box.enters(answer));
+  EXPECT_FALSE(box.enters(answer));
+
+  EXPECT_EQ(box.translator.drops(PacketDrop::kPoliced), 3u);
+}
+
 TEST(PacketTranslator, RejectsTheUnsolicitedWhereToldTo) {
   TranslatorOptions options = options_of(sim::NatKind::kPortRestricted);
   options.router.v4->unsolicited = sim::Unsolicited::kReject;
