@@ -1,4 +1,7 @@
-"""PortMapper against a real router's miniupnpd, and against gateways that lie."""
+"""PortMapper against a real router's miniupnpd, and against gateways that lie.
+
+Most of the time a mapper waits, so scenes that are about waiting stand side by side in one lab.
+"""
 
 import json
 import os
@@ -63,12 +66,14 @@ class Probe:
 class Scene:
     """A home with miniupnpd that speaks one protocol, and a stranger outside."""
 
-    def __init__(self, lab, only, **options):
-        self.server = lab.server(ipv6=options.get("ipv6", False))
+    def __init__(self, lab, only, server=None, **options):
+        self.how = only
+        self.server = server or lab.server(ipv6=options.get("ipv6", False))
         self.stranger = self.server.udp_socket(SERVER, timeout=CONNECT_TIMEOUT)
         self.home = lab.home("port_restricted", port_mapping=False, **options)
-        lab._readdress(self.home.router, "11.51.100.1")  # miniupnpd wants a public address.
-        self.home.wan_address = "11.51.100.1"
+        # miniupnpd wants a public address.
+        self.home.wan_address = f"11.51.100.{self.home.number}"
+        lab._readdress(self.home.router, self.home.wan_address)
         self.settings = {"enable_upnp": "yes" if only == "UPnP" else "no",
                          "enable_natpmp": "no" if only == "UPnP" else "yes"}
         self.home.start_port_mapping(**self.settings)
@@ -83,7 +88,7 @@ class Scene:
                   }}
                 }}
             """)
-        self.host = self.home.host("alice")
+        self.host = self.home.host(f"alice{self.home.number}")
         self.socket = self.host.udp_socket(port=PORT, timeout=CONNECT_TIMEOUT)
         self.listener = self.host.tcp_listener(port=PORT, timeout=CONNECT_TIMEOUT)
 
@@ -152,39 +157,46 @@ def test_maps_ports_that_strangers_reach_and_takes_them_back(lab, how):
     assert not scene.is_reachable_by_tcp((scene.home.wan_address, PORT))
 
 
-@pytest.mark.parametrize("how", PROTOCOLS)
-def test_renews_at_half_time(lab, how):
-    scene = Scene(lab, how)
-    probe = Probe(scene.host, lease_s=20)
-    probe.wait_until_mapped(how)
-
-    wait_until_renewals(scene, 1)
-
-    assert scene.is_reachable(probe.said()[-1]["mapped"])
+def side_by_side(lab, protocols):
+    server = lab.server()
+    return [Scene(lab, how, server) for how in protocols]
 
 
-def wait_until_renewals(scene, count):
+def test_renews_at_half_time(lab):
+    scenes = side_by_side(lab, PROTOCOLS)
+    probes = [Probe(scene.host, lease_s=20) for scene in scenes]
+    for scene, probe in zip(scenes, probes):
+        probe.wait_until_mapped(scene.how)
+    before = [wait_until(lambda: lease_ends(scene), 5, "a lease is written down")
+              for scene in scenes]
+
+    for scene, ends in zip(scenes, before):
+        wait_until(lambda: lease_ends(scene) not in ("", ends), 15, f"{scene.how} is renewed")
+
+    for scene, probe in zip(scenes, probes):
+        assert scene.is_reachable(probe.said()[-1]["mapped"]), scene.how
+
+
+def lease_ends(scene):
     """The lease file says until when: renewed, when that moves."""
     leases = scene.home.lab.path(f"miniupnpd-{scene.home.router.name}.leases")
-    def ends():
-        return leases.read_text() if leases.exists() else ""
-    for _ in range(count):
-        before = wait_until(ends, 5, "a lease is written down")
-        wait_until(lambda: len(ends()) > 0 and ends() != before, 15, "the lease is renewed")
+    return leases.read_text() if leases.exists() else ""
 
 
-@pytest.mark.parametrize("how", ["PCP", "NAT-PMP"])
-def test_remakes_mappings_when_the_router_announces_itself(lab, how):
-    scene = Scene(lab, how)
-    probe = Probe(scene.host)
-    mapped = probe.wait_until_mapped(how)
-    scene.crash()
-    assert not scene.is_reachable_by_udp(address_of(mapped[0]["external"]))
+def test_remakes_mappings_when_the_router_announces_itself(lab):
+    scenes = side_by_side(lab, ("PCP", "NAT-PMP"))
+    probes = [Probe(scene.host) for scene in scenes]
+    mapped = [probe.wait_until_mapped(scene.how) for scene, probe in zip(scenes, probes)]
+    for scene, ports in zip(scenes, mapped):
+        scene.crash()
+        assert not scene.is_reachable_by_udp(address_of(ports[0]["external"])), scene.how
 
     wait_out_the_pace()
-    scene.restart()
+    for scene in scenes:
+        scene.restart()
 
-    wait_until(lambda: scene.is_reachable(mapped), 12, "the ports are mapped again")
+    for scene, ports in zip(scenes, mapped):
+        wait_until(lambda: scene.is_reachable(ports), 12, f"{scene.how} maps the ports again")
 
 
 def wait_out_the_pace():
@@ -227,20 +239,6 @@ def test_opens_pinholes_by_upnp(lab):
 
     outside.sendto(b"knock", (scene.host.address6, PORT))
     assert socket6.recvfrom(100)[0] == b"knock"
-
-
-def test_a_home_without_any_says_so(lab):
-    home = lab.home("port_restricted")
-    probe = Probe(home.host("alice"))
-
-    evidence = probe.wait_until_settled(timeout=60)["evidence"]  # PCP is given up after half a minute.
-
-    assert evidence == [
-        f"PCP: the gateway {home.lan[1]} does not answer",
-        "NAT-PMP: the gateway does not answer",
-        "UPnP: the gateway does not answer",
-    ]
-    probe.stop()
 
 
 def test_a_mapping_behind_another_nat_is_not_called_public(lab):
@@ -386,44 +384,55 @@ HTTP_CASES = {
 }
 
 
-@pytest.mark.parametrize("case", HTTP_CASES)
-def test_hostile_upnp_gateway_is_harmless(lab, case):
-    home = lab.home("port_restricted")
-    router = home.router
-    router.run("ip", "address", "add", f"{ELSEWHERE}/32", "dev", "lo")
-    gateway = HostileGateway(router, str(home.lan[1]))
-    gateway.serve_ssdp(f"http://{home.lan[1]}:5000/desc.xml", copies=20)
-    gateway.serve_http(5000, HTTP_CASES[case])
-    gateway.serve_http(80, reply(b"found"), address=ELSEWHERE)
-    probe = Probe(home.host("alice"))
-
-    line = probe.wait_for_evidence("UPnP")
-
-    assert line["mapped"] == []
-    assert gateway.requests, "it was asked"
-    assert not [request for port, request in gateway.requests if port == 80], "nobody else was"
-    assert rss_kib(probe.process) < 24 * 1024
-    probe.stop()
-    gateway.close()
-
-
-@pytest.mark.parametrize("location", [
-    f"http://{ELSEWHERE}:80/desc.xml", "http://localhost:80/desc.xml", "ftp://192.168.1.1/x",
-    "http://192.168.1.1:99999/", "http://192.168.1.1:5000/a b\r\nX-Evil: 1", "x" * 3000,
-], ids=["address", "name", "scheme", "port", "header", "long"])
-def test_description_elsewhere_is_not_read(lab, location):
+def home_with_gateway(lab):
+    """A home whose router has a second address that nobody has to do with, and who serves there."""
     home = lab.home("port_restricted")
     home.router.run("ip", "address", "add", f"{ELSEWHERE}/32", "dev", "lo")
     gateway = HostileGateway(home.router, str(home.lan[1]))
-    gateway.serve_ssdp(location)
     gateway.serve_http(80, reply(b"found"), address=ELSEWHERE)
-    probe = Probe(home.host("alice"))
+    return home, gateway
 
-    line = probe.wait_for_evidence("UPnP")
 
-    assert "UPnP: the gateway does not answer" in line["evidence"]
-    assert gateway.requests == []
-    gateway.close()
+def test_hostile_upnp_gateways_are_harmless(lab):
+    met = []
+    for case, handle in HTTP_CASES.items():
+        home, gateway = home_with_gateway(lab)
+        gateway.serve_ssdp(f"http://{home.lan[1]}:5000/desc.xml", copies=20)
+        gateway.serve_http(5000, handle)
+        met.append((case, gateway, Probe(home.host(f"alice{home.number}"))))
+
+    for case, gateway, probe in met:
+        line = probe.wait_for_evidence("UPnP")
+
+        assert line["mapped"] == [], case
+        assert gateway.requests, f"{case}: it was asked"
+        elsewhere = [request for port, request in gateway.requests if port == 80]
+        assert not elsewhere, f"{case}: nobody else was"
+        assert rss_kib(probe.process) < 24 * 1024, case
+        probe.stop()
+        gateway.close()
+
+
+LOCATIONS = {
+    "address": f"http://{ELSEWHERE}:80/desc.xml", "name": "http://localhost:80/desc.xml",
+    "scheme": "ftp://192.168.1.1/x", "port": "http://192.168.1.1:99999/",
+    "header": "http://192.168.1.1:5000/a b\r\nX-Evil: 1", "long": "x" * 3000,
+}
+
+
+def test_descriptions_elsewhere_are_not_read(lab):
+    met = []
+    for case, location in LOCATIONS.items():
+        home, gateway = home_with_gateway(lab)
+        gateway.serve_ssdp(location)
+        met.append((case, gateway, Probe(home.host(f"alice{home.number}"))))
+
+    for case, gateway, probe in met:
+        line = probe.wait_for_evidence("UPnP")
+
+        assert "UPnP: the gateway does not answer" in line["evidence"], case
+        assert gateway.requests == [], case
+        gateway.close()
 
 
 def test_answers_of_another_device_do_not_count(lab):
@@ -450,19 +459,26 @@ def absurd_answers(data):
     return [pcp_answer(data, external) for external in ("127.0.0.1", "0.0.0.0", "224.0.0.1")]
 
 
-@pytest.mark.parametrize("answers", [random_answers, absurd_answers])
-def test_hostile_pcp_and_nat_pmp_gateway_is_harmless(lab, answers):
-    home = lab.home("port_restricted")
-    gateway = HostileGateway(home.router, str(home.lan[1]))
-    gateway.serve_udp(5351, answers)
-    probe = Probe(home.host("alice"))
+def test_gateways_without_pcp_and_nat_pmp_or_hostile_ones_are_given_up(lab):
+    """PCP is given up after half a minute, in all homes at once."""
+    homes = [lab.home("port_restricted") for _ in range(3)]
+    gateways = [HostileGateway(home.router, str(home.lan[1])) for home in homes[1:]]
+    for gateway, answers in zip(gateways, (random_answers, absurd_answers)):
+        gateway.serve_udp(5351, answers)
+    silent, *lied_to = (Probe(home.host(f"alice{home.number}")) for home in homes)
 
-    line = probe.wait_until_settled(timeout=60)
-
-    assert line["mapped"] == []
-    assert len(line["evidence"]) >= 3
-    probe.stop()
-    gateway.close()
+    assert silent.wait_until_settled(timeout=60)["evidence"] == [
+        f"PCP: the gateway {homes[0].lan[1]} does not answer",
+        "NAT-PMP: the gateway does not answer",
+        "UPnP: the gateway does not answer",
+    ]
+    silent.stop()
+    for probe, gateway in zip(lied_to, gateways):
+        line = probe.wait_until_settled(timeout=60)
+        assert line["mapped"] == []
+        assert len(line["evidence"]) >= 3
+        probe.stop()
+        gateway.close()
 
 
 def test_the_thread_ends_with_its_conversation(lab):

@@ -2,6 +2,7 @@
 
 Clients: coturn's turnutils_stunclient and turnutils_natdiscovery (RFC 5780), and Debian's stun of
 stun-client (RFC 3489). Each has a home of its own: what one client opens in a NAT, another would see.
+They wait most of the time, so those of all NATs run at once.
 """
 
 import os
@@ -37,7 +38,7 @@ class Visitor:
 
     def __init__(self, lab, nat, name):
         self.home = lab.home(nat=nat)
-        self.host = self.home.host(name)
+        self.host = self.home.host(f"{name}{self.home.number}")
         is_translated = nat not in ("none", "firewall")
         self.seen_address = self.home.wan_address if is_translated else self.host.address
 
@@ -66,29 +67,38 @@ NATS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "nat, mapping, filtering, stun_name, our_name", NATS, ids=[line[0] for line in NATS]
-)
-def test_every_client_names_the_nat(lab, nat, mapping, filtering, stun_name, our_name):
+def visitors_of(lab, nat, *names):
+    return [Visitor(lab, nat, name) for name in names]
+
+
+def test_every_client_names_the_nat(lab):
     start_service(lab, SERVER, OTHER_SERVER)
     natdiscovery = lab_module.tool("turnutils_natdiscovery")
-    visitors = [Visitor(lab, nat, name) for name in ("mapper", "filterer", "old", "ours", "plain")]
-    mapper, filterer, old, ours, plain = visitors
+    met = []
+    for nat, *names in NATS:
+        visitors = visitors_of(lab, nat, "mapper", "filterer", "old", "ours", "plain")
+        mapper, filterer, old, ours, plain = visitors
+        mapper.start(natdiscovery, "-m", "-L", mapper.host.address, SERVER)
+        filterer.start(natdiscovery, "-f", "-L", filterer.host.address, SERVER)
+        old.start(lab_module.tool("stun"), SERVER)
+        ours.start(stun_discover(), f"{ours.host.address}:5000", f"{SERVER}:{PORT}")
+        plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
+        met.append((nat, names, visitors))
 
-    mapper.start(natdiscovery, "-m", "-L", mapper.host.address, SERVER)
-    filterer.start(natdiscovery, "-f", "-L", filterer.host.address, SERVER)
-    old.start(lab_module.tool("stun"), SERVER)
-    ours.start(stun_discover(), f"{ours.host.address}:5000", f"{SERVER}:{PORT}")
-    plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
+    for nat, (mapping, filtering, stun_name, our_name), visitors in met:
+        mapper, filterer, old, ours, plain = visitors
+        assert f"NAT with {mapping} Mapping!" in mapper.output(), nat
+        assert "No ALG: Mapped == XOR-Mapped" in mapper.output(), nat
+        assert f"NAT with {filtering} Filtering!" in filterer.output(), nat
+        for client in (mapper, filterer):
+            assert ("No NAT!" in client.output()) == (nat in ("none", "firewall")), nat
+        assert re.search(rf"^Primary: {stun_name}(,.*)?\s*$", old.output(), re.MULTILINE), nat
+        assert f"\nclassic: {our_name}\n" in ours.output(), nat
+        expect_seen(plain)
 
-    assert f"NAT with {mapping} Mapping!" in mapper.output()
-    assert "No ALG: Mapped == XOR-Mapped" in mapper.output()
-    assert f"NAT with {filtering} Filtering!" in filterer.output()
-    for client in (mapper, filterer):
-        assert ("No NAT!" in client.output()) == (nat in ("none", "firewall"))
-    assert re.search(rf"^Primary: {stun_name}(,.*)?\s*$", old.output(), re.MULTILINE)
-    assert f"\nclassic: {our_name}\n" in ours.output()
-    # This one then asks to be answered from elsewhere, and waits for ever where a NAT forbids it.
+
+def expect_seen(plain):
+    """This one then asks to be answered from elsewhere, and waits for ever where a NAT forbids it."""
     seen = plain.process.wait_for_line(r"UDP reflexive addr: ([\d.]+):\d+", timeout=TIMEOUT)
     assert seen.group(1) == plain.seen_address
 
@@ -98,24 +108,28 @@ def test_every_client_names_the_nat(lab, nat, mapping, filtering, stun_name, our
 ENDPOINT_INDEPENDENT = "endpoint-independent"
 
 
-@pytest.mark.parametrize("nat, mapping", [line[:2] for line in NATS], ids=[line[0] for line in NATS])
-def test_survey_agrees_with_other_clients(lab, nat, mapping):
+def test_survey_agrees_with_other_clients(lab):
     start_service(lab, SERVER, OTHER_SERVER)
-    mapper, old, ours = (Visitor(lab, nat, name) for name in ("mapper", "old", "ours"))
+    met = []
+    for nat, mapping, *_ in NATS:
+        mapper, old, ours = visitors = visitors_of(lab, nat, "mapper", "old", "ours")
+        mapper.start(lab_module.tool("turnutils_natdiscovery"), "-m", "-L", mapper.host.address,
+                     SERVER)
+        old.start(lab_module.tool("stun"), SERVER)
+        ours.start(stun_discover(), "survey", ours.host.address, f"{SERVER}:{PORT}", OTHER_PORT)
+        met.append((nat, mapping, visitors))
 
-    mapper.start(lab_module.tool("turnutils_natdiscovery"), "-m", "-L", mapper.host.address, SERVER)
-    old.start(lab_module.tool("stun"), SERVER)
-    ours.start(stun_discover(), "survey", ours.host.address, f"{SERVER}:{PORT}", OTHER_PORT)
-
-    found = dict(line.split(": ", 1) for line in ours.output().splitlines() if ": " in line)
-    assert f"NAT with {mapping} Mapping!" in mapper.output()
-    is_independent = mapping == "Endpoint Independent"
-    assert (found["mapping"] == ENDPOINT_INDEPENDENT) == is_independent, found
-    is_dependent = re.search(r"^Primary: Dependent Mapping", old.output(), re.MULTILINE) is not None
-    assert is_dependent != is_independent, old.output()
-    assert found["ports"] == ("kept" if is_independent else "without a pattern"), found
-    assert found["external"] == ours.seen_address
-    assert found["translated"] == ("no" if nat in ("none", "firewall") else "yes")
+    for nat, mapping, (mapper, old, ours) in met:
+        found = dict(line.split(": ", 1) for line in ours.output().splitlines() if ": " in line)
+        assert f"NAT with {mapping} Mapping!" in mapper.output(), nat
+        is_independent = mapping == "Endpoint Independent"
+        assert (found["mapping"] == ENDPOINT_INDEPENDENT) == is_independent, (nat, found)
+        is_dependent = re.search(r"^Primary: Dependent Mapping", old.output(), re.MULTILINE)
+        assert (is_dependent is not None) != is_independent, (nat, old.output())
+        ports = "kept" if is_independent else "without a pattern"
+        assert found["ports"] == ports, (nat, found)
+        assert found["external"] == ours.seen_address, nat
+        assert found["translated"] == ("no" if nat in ("none", "firewall") else "yes"), nat
 
 
 # RFC 3489 needs two addresses. With one, stun sees filters as closer than they are, which is safe;
@@ -130,21 +144,20 @@ ONE_ADDRESS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "nat, stun_name, our_name", ONE_ADDRESS, ids=[line[0] for line in ONE_ADDRESS]
-)
-def test_server_with_one_address_still_serves(lab, nat, stun_name, our_name):
+def test_server_with_one_address_still_serves(lab):
     start_service(lab, SERVER)
-    old, ours, plain = (Visitor(lab, nat, name) for name in ("old", "ours", "plain"))
+    met = []
+    for nat, *names in ONE_ADDRESS:
+        old, ours, plain = visitors = visitors_of(lab, nat, "old", "ours", "plain")
+        old.start(lab_module.tool("stun"), SERVER)
+        ours.start(stun_discover(), f"{ours.host.address}:5000", f"{SERVER}:{PORT}", OTHER_PORT)
+        plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
+        met.append((nat, names, visitors))
 
-    old.start(lab_module.tool("stun"), SERVER)
-    ours.start(stun_discover(), f"{ours.host.address}:5000", f"{SERVER}:{PORT}", OTHER_PORT)
-    plain.start(lab_module.tool("turnutils_stunclient"), SERVER)
-
-    assert re.search(rf"^Primary: {stun_name}(,.*)?\s*$", old.output(), re.MULTILINE)
-    assert f"\nclassic: {our_name}\n" in ours.output()
-    seen = plain.process.wait_for_line(r"UDP reflexive addr: ([\d.]+):\d+", timeout=TIMEOUT)
-    assert seen.group(1) == plain.seen_address
+    for nat, (stun_name, our_name), (old, ours, plain) in met:
+        assert re.search(rf"^Primary: {stun_name}(,.*)?\s*$", old.output(), re.MULTILINE), nat
+        assert f"\nclassic: {our_name}\n" in ours.output(), nat
+        expect_seen(plain)
 
 
 def test_mapping_lifetime_is_measured_by_response_port(lab):
