@@ -32,13 +32,13 @@ import sys
 import lab_process
 import lab_services
 from lab_home import NAT_KINDS, Home
-from lab_natbox import NATBOX_KINDS, Carrier, NatboxHome
+from lab_natbox import NATBOX_KINDS, Carrier, LinedHome, NatboxHome
 from lab_node import Host, Node
 from lab_process import LabError, Process, call, program, search_path, tool, wait_until
 
 __all__ = [
-    "NATBOX_KINDS", "NAT_KINDS", "Carrier", "Home", "Host", "Lab", "LabError", "NatboxHome", "Node",
-    "Process", "call", "enter", "is_entered", "main_in_lab", "program", "recent_logs", "tool",
+    "NATBOX_KINDS", "NAT_KINDS", "Carrier", "Home", "Host", "Lab", "LabError", "LinedHome",
+    "NatboxHome", "Node", "Process", "call", "enter", "is_entered", "main_in_lab", "program", "recent_logs", "tool",
     "wait_until",
 ]
 
@@ -190,6 +190,11 @@ class Lab:
         """
         number, lan = self._new_home(kind == "none", lan)
         return NatboxHome(self, number, kind, lan, ipv6, carrier, port_mapping, options)
+
+    def lined_home(self, nat="port_restricted", lan=None, **options):
+        """A home behind the kernel's NAT and natbox's line; options as natbox_home's of the line."""
+        number, lan = self._new_home(nat in ("none", "firewall"), lan)
+        return LinedHome(self, number, nat, lan, options)
 
     def carrier(self, **options):
         """A carrier with a NAT of its own (RFC 6888), for natbox_home("double NAT", carrier=..)."""

@@ -11,6 +11,7 @@ in the core, or in a carrier's network. Both end with natbox, which ends with th
 import json
 import os
 import signal
+import socket
 
 from lab_home import Home
 from lab_node import Node
@@ -41,6 +42,7 @@ class Natbox:
         self._kind, self._reporters, self._options = kind, reporters, options
         self.device = f"to-{inside.name}"
         self._counters = lab.path(f"natbox-{inside.name}.json")
+        self._control = lab.path(f"natbox-{inside.name}.sock")
         self.start(addresses)
 
     def start(self, addresses):
@@ -59,7 +61,7 @@ class Natbox:
         # Router and natbox are one box, and the router counts as its hop.
         argv = [program("natbox", "test/lab"), "--kind", self._kind, "--no-hop", "--inside", "wan",
                 "--outside", self.device, "--outside-namespace", self.outside.path,
-                "--counters", self._counters]
+                "--counters", self._counters, "--control", self._control]
         for address in addresses:
             argv += ["--external", address]
         for address in self._reporters:
@@ -78,6 +80,19 @@ class Natbox:
     def reset(self):
         """A reboot: every mapping is lost."""
         self.process.signal(signal.SIGHUP)
+
+    def change_line(self, **changes):
+        """loss=0.1 (each direction), delay_ms=20, black_hole=True: from now on."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
+            caller.settimeout(START_TIMEOUT)
+            # For the answer. A file: names without one end at the network namespace.
+            own_name = self._control.with_suffix(".caller")
+            own_name.unlink(missing_ok=True)
+            caller.bind(str(own_name))
+            caller.sendto(json.dumps(changes).encode(), str(self._control))
+            answer = caller.recv(1000).decode()
+        if answer != "ok":
+            raise LabError(f"{self.process.name}, told {changes}: {answer}")
 
     def counters(self):
         before = self._written()
@@ -196,3 +211,40 @@ class NatboxHome(Home):
 
     def shape(self, rate_mbit=None, delay_ms=None):
         raise LabError("give natbox_home rate_mbit or delay_ms instead")
+
+
+class LinedHome(Home):
+    """A home behind the kernel's NAT whose line to the internet is natbox's.
+
+    So the NAT can change while what it holds stays (change_nat), the address while the agent runs
+    (move), and the line at any time (natbox.change_line).
+    """
+
+    def __init__(self, lab, number, nat, lan, options):
+        self.natbox, self._options = None, {"seed": number, **options}
+        self.delay_ms = options.get("delay_ms", 0)  # One way.
+        super().__init__(lab, number, nat, f"198.51.100.{number}", lan, ipv6=False,
+                         unsolicited="drop")
+
+    def _connect(self, unsolicited):
+        self.lab._enable_forwarding(self.router)
+        self.natbox = Natbox(self.lab, "none", self.router, self.lab.core, [], [self.wan_address],
+                             self._options)
+        self.lab._address_core(self.natbox.device)
+        self._address(self.wan_address)
+        self._make_nat(unsolicited)
+
+    def _address(self, address):
+        self.router.run("ip", "address", "add", f"{address}/32", "dev", "wan")
+        self.router.run("ip", "route", "replace", "default", "dev", "wan", "src", address)
+        self.natbox.route_to(f"{address}/32")
+
+    def move(self, wan_address):
+        """The kernel drops the flows masqueraded to the address that goes."""
+        old, self.wan_address = self.wan_address, wan_address
+        self._address(wan_address)
+        self.router.run("ip", "address", "del", f"{old}/32", "dev", "wan")
+        self.lab.core.run("ip", "route", "del", f"{old}/32")
+
+    def shape(self, rate_mbit=None, delay_ms=None):
+        raise LabError("use natbox.change_line() instead")

@@ -4,8 +4,9 @@
 //          --outside-namespace /run/netns/core --delay-ms 25 --loss 0.01
 //
 // SIGUSR1 writes counters as JSON, SIGHUP is a reboot (every mapping is lost), SIGTERM and SIGINT
-// end it. Per packet: one read, one write, and one copy when the link delays it; no allocation
-// after the first packets but the NAT's new mappings.
+// end it; see natbox_control.h for how its line changes meanwhile. Per packet: one read, one write,
+// and one copy when the link delays it; no allocation after the first packets but the NAT's new
+// mappings.
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -30,6 +32,7 @@
 #include "sim/link.h"
 #include "sim/world.h"
 #include "test/lab/delayed_packets.h"
+#include "test/lab/natbox_control.h"
 #include "test/lab/natbox_options.h"
 #include "test/lab/packet_translator.h"
 #include "test/lab/pcp_listener.h"
@@ -97,6 +100,13 @@ std::vector<PcpListener> open_pcp(const std::vector<IpAddress>& addresses,
   return listeners;
 }
 
+std::optional<NatboxControl> open_control(const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  auto opened = NatboxControl::open(path);
+  if (!opened) fail("control socket " + path, opened.error());
+  return std::move(*opened);
+}
+
 class Natbox {
  public:
   explicit Natbox(const NatboxOptions& options);
@@ -112,6 +122,7 @@ class Natbox {
   void watch(int descriptor);
   void on_event(int descriptor, TimePoint now);
   void on_signals(TimePoint now);
+  void on_control();
   void on_readable(TunDevice& device, Side side, TimePoint now);
   void on_inside_packet(MutableByteView packet, TimePoint now);
   void arrive_inside(MutableByteView packet, TimePoint now);
@@ -130,6 +141,8 @@ class Natbox {
   PacketTranslator translator_;
   Direction up_;
   Direction down_;
+  NatboxControl::Line line_;
+  std::optional<NatboxControl> control_;
   std::vector<PcpListener> pcp_;  // Opened inside, as the next; the last one opened is outside.
   TunDevice inside_;
   TunDevice outside_;
@@ -151,6 +164,8 @@ Natbox::Natbox(const NatboxOptions& options)
       translator_(options.translator, world_.random().fork()),
       up_(world_, options.link),
       down_(world_, options.link),
+      line_{options.link},
+      control_(open_control(options.control_file)),
       pcp_(open_pcp(options.pcp, translator_)),
       inside_(open_device(options.inside_device)),
       outside_(open_device(options.outside_device, options.outside_namespace)),
@@ -164,6 +179,7 @@ Natbox::Natbox(const NatboxOptions& options)
     watch(descriptor);
   }
   for (const PcpListener& pcp : pcp_) watch(pcp.descriptor());
+  if (control_) watch(control_->descriptor());
 }
 
 void Natbox::watch(int descriptor) {
@@ -190,6 +206,7 @@ void Natbox::on_event(int descriptor, TimePoint now) {
   if (descriptor == inside_.descriptor()) return on_readable(inside_, Side::kInside, now);
   if (descriptor == outside_.descriptor()) return on_readable(outside_, Side::kOutside, now);
   if (descriptor == signal_.get()) return on_signals(now);
+  if (control_ && descriptor == control_->descriptor()) return on_control();
   const auto pcp = std::ranges::find(pcp_, descriptor, &PcpListener::descriptor);
   if (pcp != pcp_.end()) return pcp->on_readable(now);
   std::uint64_t expirations = 0;
@@ -210,6 +227,14 @@ void Natbox::on_signals(TimePoint now) {
       default:  // Not an enum: SIGTERM or SIGINT.
         is_running_ = false;
     }
+  }
+}
+
+void Natbox::on_control() {
+  if (!control_->on_readable(line_)) return;
+  for (Direction* direction : {&up_, &down_}) {
+    direction->link.set_options(line_.link);
+    direction->link.set_blackhole(line_.is_black_hole);
   }
 }
 

@@ -188,6 +188,7 @@ void parse(CLI::App& app, int argc, char** argv, NatboxOptions& options) {
   app.add_option("--router", reporters, "Sources of ICMP errors to the inside");
   app.add_option("--pcp", pcp, "Addresses inside at which ports can be mapped (RFC 6887)");
   app.add_option("--counters", options.counters_file, "JSON, on SIGUSR1 and at the end");
+  app.add_option("--control", options.control_file, "Socket that takes changes of the line");
   app.add_option("--seed", options.seed, "Of all random choices");
   app.add_flag("!--no-hop", options.translator.counts_as_hop, "Leave the hop limit to the router");
   add_behaviours(app, behaviour);

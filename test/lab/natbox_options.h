@@ -15,6 +15,7 @@ struct NatboxOptions {
   std::string outside_device;
   std::string outside_namespace;     ///< A path that names the network namespace; "": the same.
   std::string counters_file;         ///< Written on SIGUSR1 and at the end; "": never.
+  std::string control_file;          ///< A socket made there, see natbox_control.h; "": none.
   std::vector<IpAddress> reporters;  ///< Sources of ICMP errors to the inside, one a family.
   std::vector<IpAddress> pcp;        ///< The router's addresses inside that serve PCP.
   TranslatorOptions translator;

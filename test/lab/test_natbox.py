@@ -439,3 +439,24 @@ def test_box_ends_with_its_lab_and_bad_words_are_named():
         assert process.is_running()
 
     assert not process.is_running()
+
+
+def test_a_line_changes_while_it_runs(lab):
+    server = lab.server()
+    outer = server.udp_socket(SERVER, timeout=5)
+    home = lab.natbox_home("full cone")
+    inner = home.host("alice").udp_socket(port=5000)
+    meet(inner, outer)
+
+    home.natbox.change_line(black_hole=True)
+    assert not receives(outer, inner, outer.getsockname())
+    home.natbox.change_line(black_hole=False, loss=1)
+    assert not receives(outer, inner, outer.getsockname())
+    home.natbox.change_line(loss=0, delay_ms=300)
+    assert not receives(outer, inner, outer.getsockname(), timeout=0.2)
+    assert drain(outer, 0.5) == [b"knock"]
+    for wrong in ({"loss": 2}, {"delay_ms": -1}, {"black_hole": 1}, {"colour": "red"}):
+        with pytest.raises(LabError, match="no such member"):
+            home.natbox.change_line(**{"black_hole": True, **wrong})
+    home.natbox.change_line(delay_ms=0)
+    assert receives(outer, inner, outer.getsockname())  # What was refused changed nothing.
