@@ -359,6 +359,7 @@ def check_import(told, said):
     assert told["node_name"] == "old-node-1" and told["share_mbit"] == 10
     assert [(f["name"], f["listen"], f["enabled"]) for f in told["forwards"]] == [
         ("ssh", "127.0.0.1:2222", True), ("old-peer-1-8080", "127.0.0.1:8080", False), ("game", "127.0.0.1:9000", True)]
+    assert [f["protocols"] for f in told["forwards"]] == [["tcp"], ["tcp"], ["udp"]]
     assert "listens on 127.0.0.1 only" in said and "join token" in said
 
 
@@ -428,6 +429,9 @@ def test_help_has_examples(home, command):
     assert result.returncode == DONE and result.stderr == ""
     assert "Example" in result.stdout and "openp2p " + " ".join(command) in result.stdout
     assert "names" not in result.stdout.split("Examples")[0].split("Subcommands")[-1]
+    # A forward's protocol is the one choice between UDP and TCP that people make.
+    says_udp = "udp" in result.stdout.lower().replace("udp port", "")
+    assert says_udp == (command == ["forward", "add"])
 
 
 def test_version(home):
