@@ -131,7 +131,7 @@ void StreamOpener::on_timeout(TimePoint now) {
   if (now < grid_at_ + shift(step_)) {  // Before the agreed moment.
     for (Target& target : targets_) {
       if (target.is_direct && !is_up(target.address) && target.connects.take(now)) {
-        connect(target.address, Method::kTcpDirect, now);
+        connect(target.address, Method::kTcpDirect, local_port_for(target), now);
       }
     }
     next_at_ = grid_at_ + shift(step_);
@@ -168,8 +168,19 @@ void StreamOpener::connect_targets(TimePoint now) {
     const Method method = target.is_direct ? Method::kTcpDirect : Method::kTcpSimultaneous;
     const Address address = asked_at(target);
     if (!methods_.has(method) || is_up(address) || !target.connects.take(now)) continue;
-    connect(address, method, now);
+    connect(address, method, local_port_for(target), now);
   }
+}
+
+/// A mapped port and the port that the peer's own SYNs leave from lead to one socket of it. SYNs to
+/// both from one port of ours would be one connection there, and spoil each other. Who listens
+/// minds no port.
+std::uint16_t StreamOpener::local_port_for(const Target& target) const {
+  if (!target.is_direct) return shifted(local_port_, local_shift_);
+  const bool has_other_way_in = std::ranges::any_of(targets_, [&](const Target& other) {
+    return !other.is_direct && other.address.ip == target.address.ip;
+  });
+  return has_other_way_in ? 0 : local_port_;
 }
 
 Address StreamOpener::asked_at(const Target& target) const {
@@ -185,17 +196,18 @@ void StreamOpener::connect_predicted(TimePoint now) {
     // made mappings since the NAT was measured.
     const unsigned moved = i < kPredictedPerStep / 2 ? i : i + static_cast<unsigned>(step_);
     const unsigned index = is_prediction_mutual_ ? predicted_ : moved;
-    if (!connect({predicted_ip_, prediction_->at(index)}, Method::kTcpSimultaneous, now)) return;
+    const Address remote{predicted_ip_, prediction_->at(index)};
+    const std::uint16_t local_port = shifted(local_port_, local_shift_);
+    if (!connect(remote, Method::kTcpSimultaneous, local_port, now)) return;
     ++predicted_;
   }
 }
 
-bool StreamOpener::connect(const Address& remote, Method method, TimePoint now) {
+bool StreamOpener::connect(const Address& remote, Method method, std::uint16_t local_port,
+                           TimePoint now) {
   if (!methods_.has(method) || pending_.size() >= kPendingMax || !connects_.take(now)) return false;
   if (budget_ != nullptr && !budget_->connects().take(remote.ip, now)) return false;
   const Duration timeout = kGaps[static_cast<std::size_t>(std::min(step_, kSteps - 1))];
-  const unsigned shift = method == Method::kTcpSimultaneous ? local_shift_ : 0;
-  const std::uint16_t local_port = shifted(local_port_, shift);
   auto socket = sockets_->connect_tcp(remote, local_port, timeout + kUdpLead);
   // The port may be taken, by a connection to there that is about to end. A listener minds no port.
   if (!socket && method == Method::kTcpDirect) {

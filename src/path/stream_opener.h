@@ -103,7 +103,8 @@ class StreamOpener {
   void step(TimePoint now);
   void connect_targets(TimePoint now);
   void connect_predicted(TimePoint now);
-  bool connect(const Address& remote, Method method, TimePoint now);
+  bool connect(const Address& remote, Method method, std::uint16_t local_port, TimePoint now);
+  std::uint16_t local_port_for(const Target& target) const;
   Address asked_at(const Target& target) const;
   bool is_up(const Address& remote) const;
   void close_pending();

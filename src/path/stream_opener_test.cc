@@ -75,6 +75,24 @@ TEST(StreamOpener, ConnectsToAListenerAtOnceButGivesUdpALead) {
   EXPECT_EQ(f.source.connects[0].local_port, 27183);
 }
 
+TEST(StreamOpener, TwoWaysToOneSocketOfThePeersAreTwoConnectionsThere) {
+  Fixture f;
+  f.opener.add_local(tcp(kHost, "192.168.1.5:27183"));
+  f.opener.add_remote(tcp(CandidateType::kMapped, "203.0.113.5:443"), f.now);
+  f.opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), f.now);
+  f.opener.add_remote(tcp(CandidateType::kMapped, "203.0.113.9:443"), f.now);
+  f.opener.set_wanted(true, f.now);
+
+  f.run_until(7s);
+
+  EXPECT_GT(f.source.to(address("203.0.113.5:443")), 0);
+  EXPECT_GT(f.source.to(address("203.0.113.5:4000")), 0);
+  for (const RecordingSource::Connect& connect : f.source.connects) {
+    const bool is_doubled = connect.remote == address("203.0.113.5:443");
+    EXPECT_EQ(connect.local_port, is_doubled ? 0 : 27183) << connect.remote.text();
+  }
+}
+
 TEST(StreamOpener, AUdpPathInTimeMeansNoSynAtAll) {
   Fixture f;
   f.opener.add_remote(tcp(kHost, "203.0.113.5:443"), f.now);

@@ -119,6 +119,13 @@ ReachWorld::ReachWorld(const ReachPair& pair, std::uint64_t seed, const ReachCon
       server_(server_host_, seed ^ 0xa5a5),
       a_(home_a_.host(), seed * 3 + 1, "laptop"),
       b_(home_b_.host(), seed * 3 + 2, "nas") {
+  if (conditions.server_mbit > 0) {
+    server_.set_relay(std::uint64_t{conditions.server_mbit} * 1'000'000);
+    server_.crash();
+    server_.start();
+  }
+  a_.log = conditions.log_a;
+  b_.log = conditions.log_b;
   const JoinToken token = server_.new_token("admin", {.is_reusable = true, .expires_at = {}});
   a_.join(token);
   b_.join(token);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "base/time.h"
 #include "sim/internet.h"
 #include "test/world/simulated_node.h"
@@ -28,6 +29,8 @@ struct ReachConditions {
   double line_loss = 0.005;                      ///< A packet crosses two lines: 1 % together.
   Duration settling = std::chrono::seconds(8);   ///< Before the wish: NATs are measured.
   Duration patience = std::chrono::seconds(20);  ///< No path by then: not direct.
+  unsigned server_mbit = 0;                      ///< What the server relays; 0: nothing.
+  Log log_a = {}, log_b = {};                    ///< Of the nodes.
 };
 
 /// One pair, one seed.

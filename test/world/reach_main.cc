@@ -6,6 +6,7 @@
 #include <optional>
 #include <thread>
 
+#include "sim/log_recorder.h"
 #include "test/world/reach.h"
 
 namespace openp2p::test {
@@ -31,6 +32,7 @@ struct Request {
   std::vector<std::string> to = {};
   bool has_mapping = false;
   bool is_json = false;
+  bool has_log = false;
 };
 
 std::vector<ReachPair> pairs_of(const Request& request, bool has_mapping) {
@@ -49,9 +51,17 @@ void run(const Request& request) {
     const std::vector<ReachPair> mapped = pairs_of(request, /*has_mapping=*/true);
     pairs.insert(pairs.end(), mapped.begin(), mapped.end());
   }
-  const std::vector<ReachCell> cells = measure_reach(pairs, request.seeds, request.threads);
+  sim::LogRecorder log_a, log_b;
+  ReachConditions conditions;
+  if (request.has_log) {
+    conditions.log_a = Log(&log_a);
+    conditions.log_b = Log(&log_b);
+  }
+  const unsigned threads = request.has_log ? 1 : request.threads;  // Which share the log.
+  const std::vector<ReachCell> cells = measure_reach(pairs, request.seeds, threads, conditions);
   const std::string text = request.is_json ? reach_json(cells) : reach_text(cells);
   std::fputs(text.c_str(), stdout);
+  if (request.has_log) std::fputs(("a:\n" + log_a.text() + "b:\n" + log_b.text()).c_str(), stderr);
 }
 
 }  // namespace
@@ -71,6 +81,7 @@ int main(int argc, char** argv) {
   app.add_flag("--with-mapping", request.has_mapping,
                "Also where both routers grant port mappings");
   app.add_flag("--json", request.is_json, "A list of objects instead of lines");
+  app.add_flag("--log", request.has_log, "Also what both nodes log, to stderr: for one run");
   CLI11_PARSE(app, argc, argv);
   run(request);
   return 0;

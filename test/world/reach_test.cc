@@ -48,6 +48,16 @@ TEST(Reach, HomesWithoutFiltersAreReachedByAll) {
   }
 }
 
+/// Both ways in lead to one socket: a mapped port, and the one that its own SYNs leave from.
+TEST(Reach, MappedPortsAreNoObstacleForTcp) {
+  constexpr unsigned kSeeds = 160;  ///< Three of them lose the first SYN.
+  const ReachPair pair{NatKind::kUdpBlocked, NatKind::kDoubleNat, /*has_mapping=*/true};
+  const ReachCell cell = measure(pair, kSeeds);
+  EXPECT_EQ(cell.direct, kSeeds) << cell.reason;
+  EXPECT_LE(cell.t_p95_s, 1);
+  EXPECT_LE(cell.conntrack_max, kEasyEntriesMax);
+}
+
 TEST(Reach, Ipv6GoesThroughFirewallsOnBothSides) {
   expect_easy({NatKind::kIpv6Firewall, NatKind::kIpv6Firewall}, /*seeds=*/8);
 }
