@@ -7,7 +7,7 @@ namespace {
 
 std::uint64_t rate_of(const GoodputWatch::Interval& window) {
   const double seconds = std::chrono::duration<double>(window.span).count();
-  return static_cast<std::uint64_t>(static_cast<double>(window.bytes_acknowledged) / seconds);
+  return static_cast<std::uint64_t>(static_cast<double>(window.bytes_arrived) / seconds);
 }
 
 /// 1.5 times: less may be chance, and is not worth a change of path.
@@ -20,9 +20,10 @@ void GoodputWatch::on_interval(const Interval& interval, TimePoint now) {
   if (is_stream_ != interval.is_stream) on_transport(interval.is_stream, now);
   if (!interval.has_demand || interval.span > kIntervalMax || now < settled_at_) return;
   window_.span += interval.span;
-  window_.bytes_acknowledged += interval.bytes_acknowledged;
+  window_.bytes_arrived += interval.bytes_arrived;
   window_.packets_sent += interval.packets_sent;
   window_.packets_lost += interval.packets_lost;
+  window_.has_queue |= interval.has_queue;
   if (window_.span < kWindow) return;
   if (!interval.is_stream && window_.packets_sent < kWindowPackets) return;
   interval.is_stream ? judge_stream(now) : judge_udp(now);
@@ -35,6 +36,7 @@ void GoodputWatch::on_transport(bool is_stream, TimePoint now) {
   settled_at_ = now + kSettle;
   window_ = {};
   bad_windows_ = 0;
+  suspicious_windows_ = 0;
   if (is_stream && state_ == State::kAsked) return begin_trial(now);
   if (is_stream) return;
   if (state_ == State::kTrial) return give_up(now);
@@ -48,14 +50,42 @@ void GoodputWatch::judge_udp(TimePoint now) {
   udp_rate_ = is_bad && bad_windows_ > 0 ? std::max(udp_rate_, rate) : rate;
   bad_windows_ = is_bad ? bad_windows_ + 1 : 0;
   if (!is_bad) is_udp_tried_ = false;
-  if (bad_windows_ < kBadWindows || state_ != State::kUdp || now < udp_kept_until_) return;
-  ask(now);
+  const bool is_suspected = is_suspicious(rate, now);
+  if (state_ != State::kUdp || now < udp_kept_until_) return;
+  if (bad_windows_ >= kBadWindows || is_suspected) ask(now);
 }
 
+bool GoodputWatch::loses(std::uint64_t permille) const {
+  return window_.packets_lost * 1'000 >= window_.packets_sent * permille;
+}
+
+std::uint64_t GoodputWatch::suspicious_permille() const {
+  return view_ == View::kSender ? kSuspiciousLossPermille : kSuspiciousMissingPermille;
+}
+
+/// A rate that fell proves nothing to a receiver: perhaps less was sent. Unless some of it is lost.
 bool GoodputWatch::is_udp_bad(std::uint64_t rate) const {
-  if (is_udp_tried_) return is_clearly_more(stream_rate_, rate);
-  return window_.packets_lost * 100 >= window_.packets_sent * kLossPercentMax ||
-         rate < best_rate_ / kBestPart;
+  const bool is_rate_telling = view_ == View::kSender || loses(suspicious_permille());
+  if (is_udp_tried_) return is_rate_telling && is_clearly_more(stream_rate_, rate);
+  return loses(kLossPercentMax * 10) || (is_rate_telling && rate < best_rate_ / kBestPart);
+}
+
+/// True at most once each suspicion_rest_, which doubles: what is suspected wrongly once will be
+/// again.
+bool GoodputWatch::is_suspicious(std::uint64_t rate, TimePoint now) {
+  suspicious_low_ = suspicious_windows_ == 0 ? rate : std::min(suspicious_low_, rate);
+  suspicious_high_ = suspicious_windows_ == 0 ? rate : std::max(suspicious_high_, rate);
+  const bool is_steady = suspicious_high_ * 4 <= suspicious_low_ * 5;
+  if (!is_steady || window_.has_queue || !loses(suspicious_permille())) {
+    suspicious_windows_ = 0;
+    return false;
+  }
+  if (++suspicious_windows_ < kSuspiciousWindows || now < unsuspected_until_) return false;
+  if (state_ != State::kUdp || now < udp_kept_until_) return false;
+  suspicious_windows_ = 0;
+  unsuspected_until_ = now + suspicion_rest_;
+  suspicion_rest_ = std::min(2 * suspicion_rest_, kSuspicionRestMax);
+  return true;
 }
 
 void GoodputWatch::judge_stream(TimePoint now) {
@@ -68,7 +98,8 @@ void GoodputWatch::judge_stream(TimePoint now) {
     best_rate_ = std::max(udp_rate_, rate);  // There is no more to be had now.
     give_up(now);
   } else if (state_ == State::kStreams) {
-    bad_windows_ = is_clearly_more(udp_rate_, rate) ? bad_windows_ + 1 : 0;
+    const bool is_worse = view_ == View::kSender && is_clearly_more(udp_rate_, rate);
+    bad_windows_ = is_worse ? bad_windows_ + 1 : 0;
     if (bad_windows_ >= kBadWindows) try_udp();
   }
 }
@@ -128,6 +159,9 @@ void GoodputWatch::on_network_changed() {
   best_rate_ = 0;
   is_udp_tried_ = false;
   udp_kept_until_ = TimePoint::min();
+  suspicious_windows_ = 0;
+  unsuspected_until_ = TimePoint::min();
+  suspicion_rest_ = kSuspicionRestFirst;
 }
 
 }  // namespace openp2p::path

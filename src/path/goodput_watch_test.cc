@@ -11,12 +11,14 @@ using namespace std::chrono_literals;
 struct Line {
   std::uint64_t packets_per_second = 1'000;
   std::uint64_t loss_percent = 0;
+  bool has_queue = false;
 };
 constexpr Line kFree{};
 constexpr Line kPoliced{100, 12};
 
 /// A sender whose path follows the watch's wish at once, if it may.
 struct Sender {
+  explicit Sender(GoodputWatch::View view = GoodputWatch::View::kSender) : watch(view) {}
   void run(Duration span, bool has_demand = true) {
     for (const TimePoint end = now + span; now < end;) {
       now += GoodputWatch::kInterval;
@@ -28,11 +30,12 @@ struct Sender {
       const std::uint64_t arrived = line.packets_per_second / 4;
       const std::uint64_t sent = arrived * 100 / (100 - line.loss_percent);
       watch.on_interval({.span = GoodputWatch::kInterval,
-                         .bytes_acknowledged = has_demand ? arrived * 1'000 : 10,
+                         .bytes_arrived = has_demand ? arrived * 1'000 : 10,
                          .packets_sent = sent,
                          .packets_lost = sent - arrived,
                          .has_demand = has_demand,
-                         .is_stream = is_stream},
+                         .is_stream = is_stream,
+                         .has_queue = line.has_queue},
                         now);
     }
   }
@@ -48,7 +51,7 @@ struct Sender {
 
 TEST(GoodputWatch, LeavesACleanLineAlone) {
   Sender sender;
-  sender.udp = {100, 4};
+  sender.udp = {100, 0};
   sender.run(1h);
   EXPECT_EQ(sender.switches, 0) << "a slow one too, whatever TCP might do";
 }
@@ -148,6 +151,75 @@ TEST(GoodputWatch, AnUndecidedTrialEndsAndIsHeldAgainstNeither) {
   EXPECT_FALSE(sender.was_stream);
   sender.run(10s);
   EXPECT_TRUE(sender.was_stream) << "no rest";
+}
+
+TEST(GoodputWatch, SuspectsASteadyRateThatLosesWithoutAQueue) {
+  Sender sender;
+  sender.udp = {500, 3};
+  sender.run(7s);
+  EXPECT_FALSE(sender.was_stream);
+  sender.run(5s);
+  EXPECT_TRUE(sender.was_stream);
+  sender.run(45s);
+  EXPECT_EQ(sender.switches, 1);
+}
+
+TEST(GoodputWatch, SuspectsTheSameLineEverMoreRarely) {
+  Sender sender;
+  sender.udp = {500, 3};
+  sender.tcp = {500, 0};
+  sender.run(8h);
+  // After 0, 10, 30, 70 and 150 minutes, then each two hours.
+  EXPECT_GE(sender.switches, 2 * 6);
+  EXPECT_LE(sender.switches, 2 * 8);
+}
+
+TEST(GoodputWatch, DoesNotSuspectALineWhoseRateVaries) {
+  Sender sender;
+  for (int i = 0; i < 100; ++i) {
+    sender.udp = {i % 2 == 0 ? 500U : 700U, 3};
+    sender.run(3 * GoodputWatch::kWindow);
+  }
+  EXPECT_EQ(sender.switches, 0);
+}
+
+TEST(GoodputWatch, DoesNotSuspectAQueueThatIsFull) {
+  Sender sender;
+  sender.udp = {500, 3, /*has_queue=*/true};
+  sender.run(1h);
+  EXPECT_EQ(sender.switches, 0);
+}
+
+TEST(GoodputWatch, AReceiverGoesByWhatIsMissing) {
+  Sender receiver(GoodputWatch::View::kReceiver);
+  receiver.run(10s);
+  receiver.udp = {60, 0};
+  receiver.run(10min);
+  EXPECT_EQ(receiver.switches, 0) << "perhaps less was sent";
+  receiver.udp = kPoliced;
+  receiver.run(20s);
+  EXPECT_TRUE(receiver.was_stream);
+  EXPECT_EQ(receiver.switches, 1);
+}
+
+TEST(GoodputWatch, AReceiverStaysWithTcpWhileLessIsSent) {
+  Sender receiver(GoodputWatch::View::kReceiver);
+  receiver.udp = kPoliced;
+  receiver.run(20s);
+  ASSERT_TRUE(receiver.was_stream);
+  receiver.tcp = {30, 0};
+  receiver.run(30s);
+  EXPECT_TRUE(receiver.was_stream);
+}
+
+TEST(GoodputWatch, AReceiverComesBackToUdpThatLosesNothing) {
+  Sender receiver(GoodputWatch::View::kReceiver);
+  receiver.udp = kPoliced;
+  receiver.run(20s);
+  receiver.udp = {300, 0};
+  receiver.run(10min);
+  EXPECT_FALSE(receiver.was_stream) << "less than TCP carried, since less was sent";
+  EXPECT_EQ(receiver.switches, 2);
 }
 
 TEST(GoodputWatch, ForgetsEverythingInANewNetwork) {

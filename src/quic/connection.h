@@ -104,6 +104,8 @@ struct Traffic {
   std::uint64_t packets_sent = 0;
   std::uint64_t packets_lost = 0;  ///< Of those with stream data, as RFC 9002 section 6.1 declares.
   bool has_unsent = false;  ///< Now: the network, not the peer or the program, holds data back.
+  Duration rtt{};           ///< Smoothed, of late.
+  Duration rtt_min{};       ///< Ever: what is longer now waits in a queue.
 };
 
 /// One burst of datagrams in one buffer: all of segment_bytes but the last, which may be shorter.

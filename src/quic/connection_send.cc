@@ -71,7 +71,13 @@ ngtcp2_conn_stat ConnectionImpl::statistics() const {
 }
 
 Traffic ConnectionImpl::traffic() const {
-  Traffic traffic{bytes_acknowledged_, packets_sealed_, packets_lost_, !ready_.empty()};
+  const ngtcp2_conn_stat stat = statistics();
+  Traffic traffic{bytes_acknowledged_,
+                  packets_sealed_,
+                  packets_lost_,
+                  !ready_.empty(),
+                  Duration(static_cast<Duration::rep>(stat.smoothed_rtt)),
+                  Duration(static_cast<Duration::rep>(stat.min_rtt))};
   for (const auto& [id, stream] : streams_) {
     if (stream->is_closed) continue;
     traffic.packets_lost += ngtcp2_conn_get_stream_loss_count(conn(), id.value());

@@ -90,6 +90,35 @@ TEST_P(GoodputSim, PolicedUdpIsLeftForTcp) {
   RecordProperty("seconds", static_cast<int>((net.world.now() - begun) / 1s));
 }
 
+TEST_P(GoodputSim, UdpThatWasAlwaysPolicedToSomeMbitIsLeftForTcp) {
+  for (const std::uint64_t mbit : {3, 5}) {
+    SCOPED_TRACE(testing::Message() << mbit << " Mbit/s");
+    sim::LinkOptions line = kLine;
+    line.bits_per_second = mbit * 4'000'000;
+    HomeAndHost net(mbit, line, control());
+    net.police(sim::PolicerOptions{.bits_per_second = mbit * 1'000'000,
+                                   .burst_bytes = static_cast<std::size_t>(mbit * 15'000)});
+
+    sender(net).send(mbit * 4'000'000);
+
+    ASSERT_TRUE(net.run_until([&] { return net.are_over_tcp(); }, 15s));
+    ASSERT_TRUE(net.run_until([&] { return receiver(net).has_end; }, 40s));
+    EXPECT_TRUE(net.are_over_tcp());
+    EXPECT_EQ(receiver(net).received, sender(net).sent());
+  }
+}
+
+TEST_P(GoodputSim, FullQueuesAreNoPolicers) {
+  for (const std::size_t queue_bytes : {50'000, 200'000}) {
+    SCOPED_TRACE(testing::Message() << "queue of " << queue_bytes);
+    sim::LinkOptions line = kLine;
+    line.queue_bytes = queue_bytes;
+    HomeAndHost net(queue_bytes, line, control());
+    sender(net).send(40'000'000);
+    EXPECT_FALSE(net.run_until([&] { return !net.are_over_udp(); }, 15s));
+  }
+}
+
 TEST_P(GoodputSim, ACleanLineIsNeverLeft) {
   HomeAndHost net(2, kLine, control());
 

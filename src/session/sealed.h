@@ -44,6 +44,20 @@ struct SealedCounters {
   std::uint64_t dropped = 0;  ///< On the way out: no path, a full queue, or too large.
 };
 
+/// What the peer has sealed for this side, by the numbers that its datagrams bear, and what of it
+/// came. The difference is lost, or on its way by a detour.
+struct SealedArrivals {
+  std::uint64_t sent = 0;  ///< Up to the last one that came.
+  std::uint64_t came = 0;
+  std::uint64_t payload_bytes = 0;  ///< Of those that came.
+  SealedArrivals& operator+=(const SealedArrivals& other) {
+    sent += other.sent;
+    came += other.came;
+    payload_bytes += other.payload_bytes;
+    return *this;
+  }
+};
+
 /// Who takes the sealed datagrams of one use of one session.
 class SealedHandler {
  public:

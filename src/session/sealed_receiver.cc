@@ -39,7 +39,7 @@ SealedReceiver::Verdict SealedReceiver::open(ByteView datagram, MutableByteView 
 
 /// The window is asked first: a replay costs no AEAD.
 SealedReceiver::Verdict SealedReceiver::open_with(Epoch& epoch, const SealedHeader& header,
-                                                  ByteView datagram, MutableByteView out) const {
+                                                  ByteView datagram, MutableByteView out) {
   if (!epoch.seen.is_fresh(header.counter)) return Verdict::kReplayed;
   if (epoch.forged >= limits_.forged_per_key_max) return Verdict::kForged;
   const ByteView front = datagram.first(kSealedHeaderSize);
@@ -48,6 +48,12 @@ SealedReceiver::Verdict SealedReceiver::open_with(Epoch& epoch, const SealedHead
     return Verdict::kForged;
   }
   epoch.seen.mark(header.counter);
+  ++arrivals_.came;
+  arrivals_.payload_bytes += out.size();
+  if (header.counter >= epoch.counted) {
+    arrivals_.sent += header.counter + 1 - epoch.counted;
+    epoch.counted = header.counter + 1;
+  }
   return Verdict::kOpened;
 }
 

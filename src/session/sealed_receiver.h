@@ -41,6 +41,7 @@ class SealedReceiver {
   Verdict open(ByteView datagram, MutableByteView out, TimePoint now);
 
   std::uint64_t epoch() const { return current_->number; }
+  const SealedArrivals& arrivals() const { return arrivals_; }
 
  private:
   struct Epoch {
@@ -49,11 +50,12 @@ class SealedReceiver {
     std::uint64_t number;
     std::unique_ptr<SealedKey> key;
     std::uint64_t forged = 0;
+    std::uint64_t counted = 0;  ///< Counters below this are in arrivals_.
     ReplayWindow<kWindow> seen;
   };
 
   Verdict open_with(Epoch& epoch, const SealedHeader& header, ByteView datagram,
-                    MutableByteView out) const;
+                    MutableByteView out);
   Verdict open_far(std::uint64_t ahead, const SealedHeader& header, ByteView datagram,
                    MutableByteView out, TimePoint now);
   void step(TimePoint now);
@@ -65,6 +67,7 @@ class SealedReceiver {
   std::unique_ptr<Epoch> current_;
   std::unique_ptr<Epoch> next_;
   TimePoint previous_until_;
+  SealedArrivals arrivals_;
   TimePoint far_at_;  ///< Not before is there another search ahead.
 };
 

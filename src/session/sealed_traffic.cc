@@ -120,6 +120,14 @@ std::size_t SealedTraffic::on_datagrams(Session& session, SealedUse use, ByteVie
   return opened;
 }
 
+SealedArrivals SealedTraffic::arrivals() const {
+  SealedArrivals all;
+  for (const Use& use : uses_) {
+    if (use.receiver != nullptr) all += use.receiver->arrivals();
+  }
+  return all;
+}
+
 MutableByteView SealedTraffic::room(SealedUse use, std::size_t bytes) {
   const MutableByteView room = is_running_ ? outbox_.room(use, bytes) : MutableByteView();
   if (room.empty()) note_dropped();

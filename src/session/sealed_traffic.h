@@ -56,6 +56,8 @@ class SealedTraffic {
   std::size_t on_datagrams(Session& session, SealedUse use, ByteView datagrams,
                            std::size_t segment_bytes, TimePoint now);
 
+  SealedArrivals arrivals() const;
+
   MutableByteView room(SealedUse use, std::size_t bytes);
   void commit() { outbox_.commit(); }
   bool has_waiting() const { return !outbox_.empty(); }

@@ -217,5 +217,26 @@ TEST(SealedTraffic, OversizedAndTinyDatagramsAreMalformed) {
   EXPECT_EQ(pair.two.shared.counters.forged, 2U);
 }
 
+TEST(SealedTraffic, TellsWhatIsMissingOfWhatThePeerSent) {
+  SealedPair pair;
+  std::vector<Bytes> sent;
+  for (std::uint32_t i = 0; i < 100; ++i) sent.push_back(pair.send(pair.one, kUse, Bytes(50)));
+  Bytes forged = sent[99];
+  forged.back() ^= std::byte{1};
+
+  for (std::size_t i = 10; i < 90; ++i) {
+    if (i % 8 != 0) pair.deliver(pair.two, kUse, sent[i]);
+  }
+  pair.deliver(pair.two, kUse, sent[20]);
+  pair.deliver(pair.two, kUse, forged);
+
+  EXPECT_EQ(pair.two.traffic.arrivals().sent, 90U) << "of what was lost at the end nobody knows";
+  EXPECT_EQ(pair.two.traffic.arrivals().came, 70U);
+  EXPECT_EQ(pair.two.traffic.arrivals().payload_bytes, 70U * 50U);
+  pair.deliver(pair.two, kUse, sent[16]);
+  EXPECT_EQ(pair.two.traffic.arrivals().came, 71U) << "it was only late";
+  EXPECT_EQ(pair.one.traffic.arrivals().sent, 0U);
+}
+
 }  // namespace
 }  // namespace openp2p::session

@@ -80,6 +80,10 @@ class Session {
   virtual void commit_sealed() = 0;
 
   virtual void export_key(std::string_view label, ByteView context, MutableByteView out) const = 0;
+  /// What became of what this side sent on streams, so far.
+  virtual quic::Traffic traffic() const { return {}; }
+  /// What became of the sealed datagrams that the peer sent, of all uses, so far.
+  virtual SealedArrivals sealed_arrivals() const { return {}; }
   virtual std::uint64_t bytes_received() const = 0;
   virtual std::uint64_t bytes_sent() const = 0;
 };

@@ -286,22 +286,28 @@ void SessionImpl::watch_goodput(TimePoint now) {
     if (const auto transport = finder_->direct_transport()) {
       goodput_.on_interval(
           {.span = now - measured_at_,
-           .bytes_acknowledged = traffic.bytes_acknowledged - measured_.bytes_acknowledged,
+           .bytes_arrived = traffic.bytes_acknowledged - measured_.bytes_acknowledged,
            .packets_sent = traffic.packets_sent - measured_.packets_sent,
            .packets_lost = traffic.packets_lost - measured_.packets_lost,
            .has_demand = measured_.has_unsent && traffic.has_unsent,
-           .is_stream = *transport == path::Transport::kTcp},
+           .is_stream = *transport == path::Transport::kTcp,
+           .has_queue = traffic.rtt > traffic.rtt_min * 5 / 4},
           now);
     }
     measured_ = traffic;
     measured_at_ = now;
   }
+  choose_transport(now);
+}
+
+void SessionImpl::choose_transport(TimePoint now) {
   goodput_.on_timeout(now);
-  finder_->prefer_streams(goodput_.prefers_streams(), now);
+  sealed_goodput_.on_timeout(now);
+  finder_->prefer_streams(goodput_.prefers_streams() || sealed_goodput_.prefers_streams(), now);
 }
 
 std::optional<TimePoint> SessionImpl::goodput_deadline() const {
-  const auto next = goodput_.next_timeout();
+  const auto next = earlier(goodput_.next_timeout(), sealed_goodput_.next_timeout());
   return measured_.has_unsent ? earlier(next, measured_at_ + path::GoodputWatch::kInterval) : next;
 }
 
@@ -330,6 +336,7 @@ void SessionImpl::on_network_changed(TimePoint now) {
   if (!finder_) return;
   for (const path::Candidate& local : owner_.socket_candidates()) finder_->add_local(local, now);
   goodput_.on_network_changed();
+  sealed_goodput_.on_network_changed();
   finder_->on_network_changed(now);
   after_finder(now);
 }

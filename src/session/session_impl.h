@@ -112,6 +112,10 @@ class SessionImpl final : public Session,
   MutableByteView sealed_room(SealedUse use, std::size_t bytes) override;
   void commit_sealed() override;
   void export_key(std::string_view label, ByteView context, MutableByteView out) const override;
+  quic::Traffic traffic() const override {
+    return connection_ ? connection_->traffic() : quic::Traffic();
+  }
+  SealedArrivals sealed_arrivals() const override { return sealed_.arrivals(); }
   std::uint64_t bytes_received() const override { return bytes_received_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
@@ -148,6 +152,8 @@ class SessionImpl final : public Session,
   void dial_streams(TimePoint now);
   std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
   void watch_goodput(TimePoint now);
+  void watch_arrivals(TimePoint now);
+  void choose_transport(TimePoint now);
   std::optional<TimePoint> goodput_deadline() const;
   void start_sealed();
   std::optional<Transmit> poll_sealed(MutableByteView buffer, TimePoint now);
@@ -181,6 +187,10 @@ class SessionImpl final : public Session,
   path::GoodputWatch goodput_;
   quic::Traffic measured_;  ///< At that time; the next interval counts from there.
   TimePoint measured_at_;
+  /// Of sealed datagrams, which nobody acknowledges: who gets them sees what is missing.
+  path::GoodputWatch sealed_goodput_{path::GoodputWatch::View::kReceiver};
+  SealedArrivals counted_;
+  TimePoint counted_at_;
 
   SealedTraffic sealed_;
   std::optional<TimePoint> sealed_sent_at_;

@@ -10,6 +10,8 @@ namespace {
 constexpr std::string_view kSealedLabel = "EXPORTER-openp2p-sealed";
 /// Anybody can send what is addressed to nobody: he gets one PING a second out of it.
 constexpr Duration kAskGap = std::chrono::seconds(1);
+/// In an interval of GoodputWatch: 20 a second. Fewer say nothing about what a network can carry.
+constexpr std::uint64_t kTellingArrivals = 5;
 
 }  // namespace
 
@@ -34,6 +36,28 @@ void SessionImpl::on_sealed(const Path& from, SealedUse use, ByteView datagrams,
   if (sealed_.on_datagrams(*this, use, datagrams, segment_bytes, now) == 0 || !finder_) return;
   if (owner_.ledger().is_stranger(from.socket)) adopt(from, now);
   finder_->on_authentic(from, now);
+  watch_arrivals(now);
+}
+
+/// A relay that is reached over UDP may be reached better over TCP.
+void SessionImpl::watch_arrivals(TimePoint now) {
+  const Duration span = now - counted_at_;
+  if (span < path::GoodputWatch::kInterval) return;
+  const SealedArrivals all = sealed_.arrivals();
+  const std::uint64_t sent = all.sent - counted_.sent;
+  const std::uint64_t came = all.came - counted_.came;
+  if (const auto transport = finder_->direct_transport()) {
+    sealed_goodput_.on_interval({.span = span,
+                                 .bytes_arrived = all.payload_bytes - counted_.payload_bytes,
+                                 .packets_sent = sent,
+                                 .packets_lost = sent - std::min(came, sent),
+                                 .has_demand = sent >= kTellingArrivals,
+                                 .is_stream = *transport == path::Transport::kTcp},
+                                now);
+  }
+  counted_ = all;
+  counted_at_ = now;
+  choose_transport(now);
 }
 
 /// Perhaps the peer restarted, and answers sealed datagrams with resets that prove nothing here
