@@ -1,4 +1,10 @@
-"""Relays: real programs between networks that allow no direct path, and what the relay can see."""
+"""Relays: real programs between networks that allow no direct path, and what the relay can see.
+
+OPENP2P_RELAY_MIB=1024 makes the large download as large as that.
+"""
+
+import os
+import time
 
 from lab import wait_until
 from lab_capture import Capture
@@ -6,6 +12,16 @@ from lab_openp2p import MIB, Device, Pair, Server
 
 MARKER = b"this sentence stands in the file and must not stand on the wire. "
 HARD = ("symmetric", "symmetric")
+LARGE_MIB = int(os.environ.get("OPENP2P_RELAY_MIB", 64))
+LARGE_TIMEOUT = 30 + LARGE_MIB  # Seconds: 8 Mbit/s, on the worst of machines.
+NO_TCP = """
+table inet udp_only {
+  chain forward {
+    type filter hook forward priority -1; policy accept;
+    meta l4proto 6 drop
+  }
+}
+"""
 
 
 class RelayedPair:
@@ -48,6 +64,20 @@ def test_a_node_of_the_same_network_relays_by_itself(lab):
 
     assert pair.download().finish() == pair.digest
     assert "relay" in pair.laptop.peer("nas")["path"]
+
+
+def test_a_large_download_through_a_relay_by_udp_alone(lab):
+    pair = RelayedPair(lab, has_own_relay=True, size=LARGE_MIB * MIB)
+    for home in pair.homes:
+        home.router.nft(NO_TCP)
+    pair.forward_web()
+
+    started = time.monotonic()
+    assert pair.download().finish(timeout=LARGE_TIMEOUT) == pair.digest
+    seconds = time.monotonic() - started
+
+    print(f"{LARGE_MIB} MiB in {seconds:.1f} s: {LARGE_MIB * MIB * 8 / seconds / 1e6:.0f} Mbit/s")
+    assert pair.laptop.peer("nas")["path"] == "relayed by relay (own node)"
 
 
 def test_a_relay_sees_neither_data_nor_inner_headers(lab):
