@@ -57,7 +57,8 @@ const Names<sim::UdpPolicy> kUdpPolicies = {{"pass", sim::UdpPolicy::kPass},
 struct Behaviour {
   std::optional<std::string> mapping, filtering, allocation, collision, pooling, hairpinning,
       unsolicited, udp;
-  std::optional<double> timeout_s;
+  std::optional<double> timeout_s, udp_rate_mbit;
+  std::optional<std::size_t> udp_burst_bytes;
   std::optional<bool> is_refreshed_by_inbound;
   std::optional<std::size_t> flows_max;
 };
@@ -92,6 +93,11 @@ void choose(Value& target, const Names<Value>& names, const std::optional<std::s
 
 void apply(const Behaviour& behaviour, sim::RouterOptions& router) {
   choose(router.udp, kUdpPolicies, behaviour.udp);
+  if (behaviour.udp_rate_mbit) {
+    sim::PolicerOptions& policer = router.udp_policer.emplace();
+    policer.bits_per_second = static_cast<std::uint64_t>(*behaviour.udp_rate_mbit * 1e6);
+    if (behaviour.udp_burst_bytes) policer.burst_bytes = *behaviour.udp_burst_bytes;
+  }
   if (!router.v4) return;
   sim::NatOptions& nat = *router.v4;
   choose(nat.mapping, kMappings, behaviour.mapping);
@@ -125,6 +131,11 @@ void add_behaviours(CLI::App& app, Behaviour& behaviour) {
   add_choice(app, "--hairpinning", behaviour.hairpinning, kHairpinnings, "From inside to inside");
   add_choice(app, "--unsolicited", behaviour.unsolicited, kUnsoliciteds, "Packets not asked for");
   add_choice(app, "--udp", behaviour.udp, kUdpPolicies, "Whether UDP passes at all");
+  auto* const rate = app.add_option("--udp-rate-mbit", behaviour.udp_rate_mbit,
+                                    "Drops UDP above it, each way by itself");
+  rate->check(CLI::Range(0.001, 100'000.0));
+  app.add_option("--udp-burst-bytes", behaviour.udp_burst_bytes, "UDP that may pass at once")
+      ->needs(rate);
   app.add_option("--timeout-s", behaviour.timeout_s, "Of idle mappings of UDP")
       ->check(CLI::Range(0.001, kSecondsMax));
   app.add_option("--refreshed-by-inbound", behaviour.is_refreshed_by_inbound, "true or false");

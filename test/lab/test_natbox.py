@@ -239,6 +239,25 @@ def test_rate_and_jitter_hold(lab):
     assert time.monotonic() - started > 0.1 + 0.018
 
 
+def test_udp_above_its_rate_is_dropped_and_tcp_is_not(lab):
+    server = lab.server()
+    outer, listener = server.udp_socket(SERVER), server.tcp_listener(SERVER)
+    home = lab.natbox_home("none", udp_rate_mbit=0.08, udp_burst_bytes=20_000)
+    alice = home.host("alice")
+    sender = alice.udp_socket()
+    meet(sender, outer)
+
+    for _ in range(100):  # 100 kB at once: 20 kB pass, and then 10 kB a second.
+        sender.sendto(bytes(972), outer.getsockname())
+    received = drain(outer, 0.1)
+
+    assert 15 <= len(received) <= 25
+    assert home.counters()["dropped"]["UDP policed"] == 100 - len(received)
+    with alice.connect(*listener.getsockname()) as connection, listener.accept()[0] as accepted:
+        connection.sendall(bytes(100_000))
+        assert len(accepted.makefile("rb").read(100_000)) == 100_000
+
+
 def test_mtu_is_told_or_not(lab):
     outer = lab.server().udp_socket(SERVER)
     told = lab.natbox_home("port-restricted", mtu=1300).host("told").udp_socket()
