@@ -1,9 +1,9 @@
 #include "agent/incoming_udp.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "agent/open_outcome.h"
+#include "wire/each_datagram.h"
 
 namespace openp2p::agent {
 
@@ -64,12 +64,7 @@ void IncomingUdp::on_finished(forward::UdpFlow&) {
 void IncomingUdp::on_datagrams(const forward::LocalEnds&, const DatagramTrain& train,
                                TimePoint now) {
   context_.now = used_at_ = now;
-  if (train.datagrams.empty()) flow_.send({});
-  for (ByteView left = train.datagrams; !left.empty();) {
-    const std::size_t size = std::min(left.size(), train.segment_bytes);
-    flow_.send(left.first(size));
-    left = left.subspan(size);
-  }
+  for_each_datagram(train, [this](ByteView datagram) { flow_.send(datagram); });
   context_.wake();
 }
 

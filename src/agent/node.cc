@@ -244,10 +244,7 @@ void Node::on_welcome(const Welcome& welcome) {
   network_ = welcome.network_name;
   stun_servers_ = welcome.stun_servers;
   nat_watch_.set_stun_servers(stun_servers());
-  if (welcome.observed) {
-    nat_watch_.on_observed(*welcome.observed, server_transport());
-    if (server_transport() == path::Transport::kUdp) observed_ = welcome.observed;
-  }
+  if (welcome.observed) take_observed(*welcome.observed);
   context_.log.info(context_.now, "server.connected network=\"{}\" name=\"{}\" nodes={}", network_,
                     name_, welcome.nodes.size());
   server_.forget_join_secret();
@@ -330,13 +327,18 @@ void Node::on_server_lost() {
 }
 
 void Node::on_observed(const Address& address) {
-  if (observed_ == address) return;
+  if (observed_ == address || !take_observed(address)) return;
+  for (auto& [id, peer] : peers_) peer->on_network_changed();
+}
+
+/// True: peers are to try it, since what the server saw was UDP.
+bool Node::take_observed(const Address& address) {
   nat_watch_.on_observed(address, server_transport());
-  if (server_transport() != path::Transport::kUdp) return;
+  if (server_transport() != path::Transport::kUdp) return false;
   // A router that has another address may have forgotten its mappings; UPnP does not announce it.
   if (observed_ && observed_->ip != address.ip) port_mapper_.on_network_changed();
   observed_ = address;
-  for (auto& [id, peer] : peers_) peer->on_network_changed();
+  return true;
 }
 
 bool Node::send_signal(const NodeId& to, ByteView body, std::uint64_t number) {

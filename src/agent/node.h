@@ -168,6 +168,7 @@ class Node final : public NodeControl,
   NatWatch::Options watch_options();
   void on_candidates_changed();
   void map_ports();
+  bool take_observed(const Address& address);
   path::Transport server_transport() const;
   bool uses_tcp() const;
   void put_record(const NodeRecord& record);

@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "wire/each_datagram.h"
+
 namespace openp2p::agent {
 
 TcpSurvey::TcpSurvey(NodeContext& context, std::vector<Address> servers,
@@ -54,11 +56,7 @@ void TcpSurvey::on_disconnected(SocketId socket, std::error_code, TimePoint now)
 void TcpSurvey::on_datagrams(SocketId socket, const Address&, const DatagramTrain& train,
                              TimePoint now) {
   context_.now = now;
-  for (ByteView rest = train.datagrams; !rest.empty();) {
-    const std::size_t size = std::min(rest.size(), train.segment_bytes);
-    survey_->on_datagram(socket, rest.first(size), now);
-    rest = rest.subspan(size);
-  }
+  for_each_datagram(train, [&](ByteView datagram) { survey_->on_datagram(socket, datagram, now); });
   pump();
   context_.wake();
 }

@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "wire/each_datagram.h"
+
 namespace openp2p::agent {
 
 ThrottleCheck::ThrottleCheck(NodeContext& context, const Address& server,
@@ -67,11 +69,8 @@ void ThrottleCheck::on_datagrams(SocketId socket, const Address&, const Datagram
                                  TimePoint now) {
   context_.now = now;
   if (socket != stream_ || !probe_) return;
-  for (ByteView rest = train.datagrams; !rest.empty();) {
-    const std::size_t size = std::min(rest.size(), train.segment_bytes);
-    probe_->on_datagram(rest.first(size), /*is_stream=*/true, now);
-    rest = rest.subspan(size);
-  }
+  for_each_datagram(
+      train, [&](ByteView datagram) { probe_->on_datagram(datagram, /*is_stream=*/true, now); });
   pump();
   context_.wake();
 }

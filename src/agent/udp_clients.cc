@@ -1,7 +1,8 @@
 #include "agent/udp_clients.h"
 
-#include <algorithm>
 #include <utility>
+
+#include "wire/each_datagram.h"
 
 namespace openp2p::agent {
 
@@ -37,7 +38,7 @@ class UdpClients::Client final : public forward::UdpFlowOwner {
         clients_(clients),
         port_(port) {}
 
-  bool start(PeerLink& peer, session::StreamId stream, forward::SealedFlows& flows) {
+  void start(PeerLink& peer, session::StreamId stream, forward::SealedFlows& flows) {
     peer_ = &peer;
     flow_.emplace(*peer.session(), stream, flows, *this);
     peer.use(stream, &*flow_);
@@ -47,14 +48,12 @@ class UdpClients::Client final : public forward::UdpFlowOwner {
     request.port = static_cast<std::uint16_t>(clients_.spec_.port + offset);
     flow_->open(request, *early_);
     early_.reset();
-    return true;
   }
   void send(ByteView datagram) {
     if (flow_) return flow_->send(datagram);
-    if (!early_) early_.emplace();
     dropped_ += early_->push(datagram);
   }
-  void end() { flow_ ? flow_->end() : finish(); }
+  void end() { flow_ ? flow_->end() : give_up(); }
   /// What waited has waited in vain.
   void give_up() {
     if (early_) dropped_ += early_->count();
@@ -72,13 +71,13 @@ class UdpClients::Client final : public forward::UdpFlowOwner {
     is_answered = true;
     clients_.touch(*this);
   }
-  void on_answer(UdpFlow&, const OpenAnswer& answer) override {
+  void on_answer(UdpFlow& flow, const OpenAnswer& answer) override {
     has_trouble_ = answer.status != OpenStatus::kOpened;
-    if (!std::exchange(has_opening_, true) && has_trouble_) is_failed = true;
+    is_failed |= !flow.is_opened();
     clients_.owner_.on_udp_answer(answer, offset);
   }
   void on_finished(UdpFlow& flow) override {
-    if (!has_opening_ && !is_failed && !is_ended_here) {
+    if (!flow.is_opened() && !is_failed && !is_ended_here) {
       is_failed = true;
       clients_.owner_.on_udp_trouble("the peer ended the flow without an answer");
     }
@@ -117,7 +116,6 @@ class UdpClients::Client final : public forward::UdpFlowOwner {
   std::optional<forward::EarlyDatagrams> early_{std::in_place};
   std::optional<UdpFlow> flow_;
   std::uint64_t dropped_ = 0;
-  bool has_opening_ = false;  ///< The peer has answered the request.
   bool has_trouble_ = false;
 };
 
@@ -159,12 +157,7 @@ void UdpClients::on_datagrams(Port& port, const LocalEnds& from, const DatagramT
                               TimePoint now) {
   context_.now = now;
   Client& client = client_of(port, from);
-  if (train.datagrams.empty()) client.send({});
-  for (ByteView left = train.datagrams; !left.empty();) {
-    const std::size_t size = std::min(left.size(), train.segment_bytes);
-    client.send(left.first(size));
-    left = left.subspan(size);
-  }
+  for_each_datagram(train, [&client](ByteView datagram) { client.send(datagram); });
   context_.wake();
   if (client.list != &waiting_) return touch(client);
   std::string reason;
@@ -197,21 +190,23 @@ void UdpClients::make_room() {
 
 void UdpClients::start_waiting(PeerLink& peer) {
   while (!waiting_.empty() && peer.session() != nullptr) {
-    if (start(waiting_.front(), peer)) continue;
-    owner_.on_udp_lacks_streams();  // The others wait behind this one, in order.
-    return;
+    // The others wait behind the first one, in order.
+    if (!start_first(peer)) return owner_.on_udp_lacks_streams();
   }
 }
 
-bool UdpClients::start(Client& client, PeerLink& peer) {
+/// False: there is no stream for it now.
+bool UdpClients::start_first(PeerLink& peer) {
   forward::SealedFlows* flows = datagrams_.of(peer);
   if (flows == nullptr) return false;
   const auto stream = peer.session()->open_stream();
   if (!stream) return false;
+  Client& client = waiting_.front();
   unanswered_.splice(unanswered_.end(), waiting_, client.place);
   client.list = &unanswered_;
   client.used_at = context_.now;
-  return client.start(peer, *stream, *flows);
+  client.start(peer, *stream, *flows);
+  return true;
 }
 
 /// It was used now: it is the last to be given up.

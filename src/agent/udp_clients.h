@@ -86,7 +86,7 @@ class UdpClients {
                     TimePoint now);
   Client& client_of(Port& port, const forward::LocalEnds& from);
   void make_room();
-  bool start(Client& client, PeerLink& peer);
+  bool start_first(PeerLink& peer);
   void touch(Client& client);
   void on_client_finished(Client& client);
   void end_idle(Clients& clients, Duration idle);

@@ -7,6 +7,7 @@
 #include "sim/framed_sockets.h"
 #include "sim/internet.h"
 #include "sim/seeded_secrets.h"
+#include "wire/each_datagram.h"
 
 namespace openp2p::nat {
 namespace {
@@ -42,12 +43,10 @@ class Service final : public path::ConnectionHandler {
   void on_disconnected(SocketId, std::error_code, TimePoint) override {}
   void on_datagrams(SocketId socket, const Address& from, const DatagramTrain& train,
                     TimePoint now) override {
-    for (ByteView rest = train.datagrams; !rest.empty();) {
-      const std::size_t size = std::min(rest.size(), train.segment_bytes);
-      const Bytes bytes = answer(from, rest.first(size), now);
+    for_each_datagram(train, [&](ByteView datagram) {
+      const Bytes bytes = answer(from, datagram, now);
       if (!bytes.empty()) streams_.send(socket, {bytes, bytes.size()});
-      rest = rest.subspan(size);
-    }
+    });
   }
 
   std::unique_ptr<sim::Host> host_;
@@ -104,11 +103,8 @@ class Prober final : public path::ConnectionHandler {
     if (probe_) probe_->give_up_stream(now);
   }
   void on_datagrams(SocketId, const Address&, const DatagramTrain& train, TimePoint now) override {
-    for (ByteView rest = train.datagrams; !rest.empty();) {
-      const std::size_t size = std::min(rest.size(), train.segment_bytes);
-      probe_->on_datagram(rest.first(size), /*is_stream=*/true, now);
-      rest = rest.subspan(size);
-    }
+    for_each_datagram(
+        train, [&](ByteView datagram) { probe_->on_datagram(datagram, /*is_stream=*/true, now); });
     pump();
   }
 

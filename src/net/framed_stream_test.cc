@@ -17,6 +17,7 @@
 #include "net/tcp_queue.h"
 #include "net/test_loop.h"
 #include "wire/codec.h"
+#include "wire/each_datagram.h"
 
 namespace openp2p::net {
 namespace {
@@ -30,11 +31,7 @@ struct Sink final : FramedHandler {
   void on_connected(TimePoint) override { ++connected; }
   void on_train(const DatagramTrain& train, TimePoint) override {
     ++trains;
-    for (ByteView rest = train.datagrams; !rest.empty();) {
-      const std::size_t size = std::min(rest.size(), train.segment_bytes);
-      datagrams.emplace_back(as_text(rest.first(size)));
-      rest = rest.subspan(size);
-    }
+    for_each_datagram(train, [&](ByteView datagram) { datagrams.emplace_back(as_text(datagram)); });
     if (closes_on_data) stream->close();
   }
   void on_closed(std::error_code error, TimePoint) override {

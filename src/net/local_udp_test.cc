@@ -10,6 +10,7 @@
 
 #include "net/test_loop.h"
 #include "net/udp_dialer.h"
+#include "wire/each_datagram.h"
 
 namespace openp2p::net {
 namespace {
@@ -24,12 +25,7 @@ constexpr TimePoint kNow{};
 struct Keeper final : forward::LocalDatagramsHandler {
   void on_datagrams(const LocalEnds& from, const DatagramTrain& train, TimePoint) override {
     froms.push_back(from);
-    if (train.datagrams.empty()) datagrams.emplace_back();
-    for (ByteView left = train.datagrams; !left.empty();) {
-      const std::size_t size = std::min(left.size(), train.segment_bytes);
-      datagrams.push_back(to_bytes(left.first(size)));
-      left = left.subspan(size);
-    }
+    for_each_datagram(train, [&](ByteView datagram) { datagrams.push_back(to_bytes(datagram)); });
     if (echo != nullptr) {
       for (; echoed < datagrams.size(); ++echoed) echo->send(from, datagrams[echoed]);
       echo->flush(kNow);
