@@ -12,6 +12,7 @@
 #include "agent/peer_link.h"
 #include "agent/relay_hops.h"
 #include "agent/relay_inbox.h"
+#include "agent/relay_loss.h"
 #include "agent/server_link.h"
 #include "relay/relay_client.h"
 
@@ -61,6 +62,9 @@ class Relays final : public relay::RelayClientHandler {
   static constexpr std::size_t kPathsMax = 2;      ///< A peer: one may go, and the session stays.
   static constexpr std::size_t kTriedMax = 3;      ///< While none carries: what a server names.
   static constexpr std::size_t kPeersMax = 1'024;  ///< As RelayClient::kAllocationsMax.
+  /// Between relays that are left for their losses: where a line of one's own loses, all do.
+  static constexpr Duration kStayFirst = std::chrono::minutes(1);
+  static constexpr Duration kStayMax = std::chrono::minutes(30);
 
   Relays(NodeContext& context, ServerLink& server, RelayHops& hops, RelaysHost& host);
   ~Relays() override;
@@ -152,6 +156,8 @@ class Relays final : public relay::RelayClientHandler {
     TimePoint report_at;
     std::optional<Duration> best_rtt;  ///< End to end, as the peer's session measured it.
     bool is_doubted = false;           ///< It became slow or silent: another is tried beside it.
+    RelayLoss loss;
+    std::optional<TimePoint> leave_by;  ///< It loses too much: another has until then to come.
   };
   struct Shunned {
     NodeId relay;
@@ -164,9 +170,11 @@ class Relays final : public relay::RelayClientHandler {
     TimePoint granted_at;
     std::vector<Shunned> shunned;
     std::optional<TimePoint> wish_at;
-    unsigned wishes = 0;                  ///< Since there was a path.
-    std::optional<TimePoint> release_at;  ///< Nobody needs relays to this peer any more.
-    std::optional<TimePoint> trim_at;     ///< A direct path has lasted: one relay is enough.
+    unsigned wishes = 0;                      ///< Since there was a path.
+    std::optional<TimePoint> release_at;      ///< Nobody needs relays to this peer any more.
+    std::optional<TimePoint> trim_at;         ///< A direct path has lasted: one relay is enough.
+    TimePoint stay_until = TimePoint::min();  ///< Before it, no relay is left for its losses.
+    Duration stay_rest = kStayFirst;
     std::string reason;
   };
   using State = RelayedPath::State;
@@ -197,6 +205,12 @@ class Relays final : public relay::RelayClientHandler {
   void clear_ended(Peer& peer);
   void count(RelayedPath& path, std::size_t bytes);
   void judge(RelayedPath& path);
+  void judge_time(RelayedPath& path, const path::PairReport& pair);
+  void watch_loss(RelayedPath& path);
+  void judge_loss(RelayedPath& path);
+  bool has_other(const RelayedPath& path) const;
+  void stay_a_while(Peer& peer);
+  static void shun(Peer& peer, const NodeId& relay, TimePoint until);
   std::size_t places(const Peer& peer) const;
   void tell_report(RelayedPath& path, bool is_unusable);
   RelayedPath* find(const relay::RelayClient& client, relay::Channel channel);

@@ -306,5 +306,78 @@ TEST(Relay, ADeadRelayGivesItsPlaceToAnother) {
   EXPECT_LE(median(pauses), 2s) << std::chrono::duration<double>(median(pauses)).count();
 }
 
+/// The own node is the relay in use, with the server beside it.
+struct LossyRelay {
+  explicit LossyRelay(std::uint64_t seed)
+      : net(seed, [] {
+          RelayWorld::Options options = with(Who::kServer);
+          options.has_own_relay = true;
+          return options;
+        }()) {
+    CHECK(net.join());
+    CHECK(!net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+    download.emplace(net, 100'000'000, 2'000'000);
+    CHECK(download->run_until(
+        [&] { return download->is_running() && net.seen_by_a().relay == "gate"; }, 20s));
+    download->run_until([] { return false; }, 5s);
+  }
+  void lose_at(sim::Host& host, double loss) {
+    sim::LinkOptions options = host.interface().up().options();
+    options.loss = loss;
+    host.interface().up().set_options(options);
+  }
+  RelayWorld net;
+  std::optional<Download> download;
+};
+
+TEST(Relay, OneThatBeginsToLoseIsLeftForABetterOne) {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    LossyRelay test(seed);
+    ASSERT_EQ(test.net.seen_by_a().relay, "gate");
+    test.download->take_pause();
+
+    test.lose_at(*test.net.gate_host, 0.1);
+
+    ASSERT_TRUE(
+        test.download->run_until([&] { return test.net.seen_by_a().relay_kind == "server"; }, 40s));
+    EXPECT_LE(test.download->take_pause(), 1s);
+    const auto told = test.net.server.core().broker().roster().candidate(
+        test.net.gate.id(), server::RelayKind::kOwn, test.net.a.id(), test.net.b.id(),
+        test.net.world.now());
+    EXPECT_GT(told.loss, 0.02);
+    EXPECT_FALSE(
+        test.download->run_until([&] { return test.net.seen_by_a().relay_kind != "server"; }, 20s));
+    ASSERT_TRUE(test.download->finish(120s));
+    EXPECT_TRUE(test.download->is_intact());
+  }
+}
+
+TEST(Relay, OneThatLosesNothingIsNotLeft) {
+  LossyRelay test(1);
+  EXPECT_FALSE(test.download->run_until([&] { return test.net.seen_by_a().relay != "gate"; }, 45s));
+  ASSERT_TRUE(test.download->finish(60s));
+  EXPECT_TRUE(test.download->is_intact());
+}
+
+TEST(Relay, ALineThatLosesWhateverRelaysIsNoReasonToChangeThemOften) {
+  LossyRelay test(2);
+  test.lose_at(test.net.home_b.host(), 0.1);
+  std::string relay = test.net.seen_by_a().relay;
+  int changes = 0;
+  test.download->run_until(
+      [&] {
+        const std::string now = test.net.seen_by_a().relay;
+        changes += now == relay ? 0 : 1;
+        relay = now;
+        return false;
+      },
+      150s);
+  EXPECT_LE(changes, 2) << "after 10 s and 1 minute";
+  test.lose_at(test.net.home_b.host(), 0);
+  ASSERT_TRUE(test.download->finish(120s));
+  EXPECT_TRUE(test.download->is_intact());
+}
+
 }  // namespace
 }  // namespace openp2p::test
