@@ -7,11 +7,11 @@
 #include <boost/asio/post.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
-#include <filesystem>
 #include <thread>
 
 #include "agent/json_text.h"
 #include "agent/local_api_fake_node.h"
+#include "base/test_folder.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
 
@@ -315,9 +315,8 @@ TEST_F(LocalApiTest, MeasuresLifetimesWhereAskedFor) {
 }
 
 TEST_F(LocalApiTest, AnswersOverASocket) {
-  std::string folder = testing::TempDir() + "openp2p-api-XXXXXX";
-  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
-  const std::string path = folder + "/agent.sock";
+  const TestFolder folder;
+  const std::string path = folder.path() / "agent.sock";
   boost::asio::io_context io{1};
   auto server = net::HttpServer::listen(
       io, path,
@@ -343,7 +342,6 @@ TEST_F(LocalApiTest, AnswersOverASocket) {
   EXPECT_EQ(status, 201u);
   EXPECT_EQ(lines.size(), 3u);
   server->reset();
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -15,21 +15,16 @@
 #include <fstream>
 #include <functional>
 
+#include "base/test_folder.h"
+
 namespace openp2p::agent {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// A folder of this test's own, removed at its end.
+/// A state folder that is not there yet.
 class StateFolderTest : public testing::Test {
  protected:
-  StateFolderTest() {
-    std::string name = testing::TempDir() + "openp2p-state-XXXXXX";
-    root_ = ::mkdtemp(name.data());
-    path_ = root_ + "/a/state";
-  }
-  ~StateFolderTest() override { fs::remove_all(root_); }
-
   std::unique_ptr<StateFolder> open() {
     auto folder = StateFolder::open(path_);
     EXPECT_TRUE(folder) << folder.error().text;
@@ -49,8 +44,9 @@ class StateFolderTest : public testing::Test {
     return info.st_mode & 07777;
   }
 
-  std::string root_;
-  std::string path_;
+  const TestFolder folder_;
+  const std::string root_ = folder_.path();
+  const std::string path_ = root_ + "/a/state";
 };
 
 /// A state whose every field depends on `number`, and large enough that writing it takes a while.

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/test_folder.h"
+
 namespace openp2p::agent {
 namespace {
 
@@ -13,11 +15,7 @@ namespace fs = std::filesystem;
 
 class StateStartTest : public testing::Test {
  protected:
-  StateStartTest() {
-    std::string name = testing::TempDir() + "openp2p-start-XXXXXX";
-    options_.state_path = ::mkdtemp(name.data());
-  }
-  ~StateStartTest() override { fs::remove_all(options_.state_path); }
+  StateStartTest() { options_.state_path = folder_.path(); }
 
   static JoinToken token(unsigned server) {
     JoinToken token;
@@ -38,6 +36,7 @@ class StateStartTest : public testing::Test {
     return started->key.id();
   }
 
+  const TestFolder folder_;
   AgentOptions options_;
   SystemSecrets secrets_;
 };

@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "base/descriptor.h"
+#include "base/test_folder.h"
 
 namespace openp2p {
 namespace {
@@ -19,13 +20,6 @@ namespace fs = std::filesystem;
 
 class FileReplace : public testing::Test {
  protected:
-  FileReplace() {
-    std::string name = testing::TempDir() + "file_replace.XXXXXX";
-    path_ = ::mkdtemp(name.data());
-    folder_ = Descriptor(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  }
-  ~FileReplace() override { fs::remove_all(path_); }
-
   FilePlace place() const { return {folder_.number(), "file", "file.new"}; }
   std::string content(const char* name = "file") const {
     std::ifstream in(path_ / name, std::ios::binary);
@@ -36,8 +30,9 @@ class FileReplace : public testing::Test {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(path_), {}));
   }
 
-  fs::path path_;
-  Descriptor folder_;
+  const TestFolder test_folder_;
+  const fs::path& path_ = test_folder_.path();
+  const Descriptor folder_{::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
 };
 
 TEST_F(FileReplace, PutsTheContentInPlaceOfWhatWasThere) {

@@ -155,8 +155,7 @@ TEST(Allocation, FramedStreamAllocatesNothingPerDatagram) {
       TcpListener::listen_bare(io, kAny, /*shares_port=*/false, [&](Descriptor socket) {
         two.stream = FramedStream::adopt({io, buffers, two}, std::move(socket));
       });
-  one.stream =
-      std::move(*FramedStream::connect({io, buffers, one}, (*listener)->local_address(), 0, 5s));
+  one.stream = *FramedStream::connect({io, buffers, one}, (*listener)->local_address(), 0, 5s);
   ASSERT_TRUE(run_until(io, [&] { return two.stream && one.stream->is_connected(); }));
   one.serve(monotonic_now());
   play(io, one.rallies, 50);

@@ -37,6 +37,7 @@ class HandlerAllocator {
 
   explicit HandlerAllocator(HandlerMemory& memory) : memory_(&memory) {}
   template <class Other>
+  // NOLINTNEXTLINE(google-explicit-constructor): Asio relies on allocators that convert.
   HandlerAllocator(const HandlerAllocator<Other>& other) noexcept : memory_(other.memory()) {}
 
   T* allocate(std::size_t count) { return static_cast<T*>(memory_->take(count * sizeof(T))); }

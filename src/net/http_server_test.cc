@@ -16,6 +16,7 @@
 #include <future>
 #include <thread>
 
+#include "base/test_folder.h"
 #include "net/http_client.h"
 #include "net/http_socket.h"
 
@@ -27,17 +28,10 @@ using namespace std::chrono_literals;
 
 /// A server on a loop of its own thread, and a folder for its socket.
 class HttpServerTest : public testing::Test {
- protected:
-  HttpServerTest() {
-    std::string name = testing::TempDir() + "openp2p-http-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-    path_ = folder_ + "/agent.sock";
-  }
-  ~HttpServerTest() override {
-    stop();
-    fs::remove_all(folder_);
-  }
+ public:
+  ~HttpServerTest() override { stop(); }
 
+ protected:
   void serve(HttpHandler handler) {
     auto server = HttpServer::listen(io_, path_, std::move(handler));
     ASSERT_TRUE(server) << server.error().message();
@@ -61,8 +55,9 @@ class HttpServerTest : public testing::Test {
   }
   HttpClient client() const { return HttpClient(path_, 10s); }
 
-  std::string folder_;
-  std::string path_;
+  const TestFolder test_folder_;
+  const std::string folder_ = test_folder_.path();
+  std::string path_ = folder_ + "/agent.sock";
   boost::asio::io_context io_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
       io_.get_executor()};

@@ -97,6 +97,7 @@ TEST(StreamTable, HoldsNoMoreThanItsLimit) {
   World world;
   const auto listening = world.two.table.listen(kAny, /*shares_port=*/false);
   std::vector<SocketId> sockets;
+  sockets.reserve(3);
   for (int i = 0; i < 3; ++i) sockets.push_back(*world.one.table.connect(*listening, 0, 5s));
   EXPECT_FALSE(world.one.table.connect(*listening, 0, 5s));
 

@@ -323,10 +323,10 @@ TEST(TcpListener, CallbackMayDestroyIt) {
   Dialling dialling;
   std::unique_ptr<TcpListener> listener;
   int accepted = 0;
-  listener = std::move(*TcpListener::listen(dialling.io, kAnyV4, [&](auto) {
+  listener = *TcpListener::listen(dialling.io, kAnyV4, [&](auto) {
     ++accepted;
     listener.reset();
-  }));
+  });
   const std::uint16_t port = listener->local_address().port;
 
   dialling.finish({.host = "127.0.0.1", .port = port, .timeout = 5s, .allows = {}});

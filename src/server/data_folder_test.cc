@@ -6,7 +6,7 @@
 
 #include <fstream>
 
-#include "server/test_folder.h"
+#include "base/test_folder.h"
 
 namespace openp2p::server {
 namespace {

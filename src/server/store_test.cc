@@ -9,7 +9,7 @@
 #include "server/memory_records.h"
 #include "server/memory_store.h"
 #include "server/sqlite_records.h"
-#include "server/test_folder.h"
+#include "base/test_folder.h"
 #include "server/worker_store.h"
 
 namespace openp2p::server {

@@ -13,7 +13,7 @@
 
 #include "base/crypto.h"
 #include "server/sqlite_records.h"
-#include "server/test_folder.h"
+#include "base/test_folder.h"
 
 /// A database in a file as its tests fill it: users, tokens and nodes with numbers for names.
 namespace openp2p::server {

@@ -4,10 +4,11 @@
 
 #include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "base/check.h"
 
-namespace openp2p::server {
+namespace openp2p {
 
 /// A folder of a test's own, gone with the test. In memory where the system has such a place: what
 /// is tested is the order of writes, and not how long this machine's disk takes for them.
@@ -33,4 +34,4 @@ class TestFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace openp2p::server
+}  // namespace openp2p
