@@ -27,18 +27,23 @@ void RelayLoss::on_sample(const quic::Traffic& traffic, const session::SealedArr
   if (now < settled_at_) return begin(total, now);
   untold_.sent += total.sent - last.sent;
   untold_.lost += total.lost - std::min(last.lost, total.lost);
-  const std::uint64_t sent = total.sent - window_begin_.sent;
-  const std::uint64_t lost = total.lost - std::min(window_begin_.lost, total.lost);
-  if (now - window_began_at_ < kWindow || sent < kWindowPackets) return;
-  bad_windows_ = lost * 1'000 >= sent * kLossPermilleMax ? bad_windows_ + 1 : 0;
+  const Count window{.sent = total.sent - window_begin_.sent,
+                     .lost = total.lost - std::min(window_begin_.lost, total.lost)};
+  if (now - window_began_at_ < kWindow || window.sent < kWindowPackets) return;
+  window_ = window;
+  bad_windows_ = permille(window) >= kLossPermilleMax ? bad_windows_ + 1 : 0;
   begin(total, now);
 }
 
-unsigned RelayLoss::take_permille() {
-  const Count count = untold_;
-  untold_ = {};
+unsigned RelayLoss::permille(const Count& count) {
   if (count.sent == 0) return 0;
   return static_cast<unsigned>(std::min<std::uint64_t>(count.lost * 1'000 / count.sent, 1'000));
+}
+
+unsigned RelayLoss::take_permille() {
+  const Count count = is_bad() ? window_ : untold_;
+  untold_ = {};
+  return permille(count);
 }
 
 }  // namespace openp2p::agent

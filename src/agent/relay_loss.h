@@ -18,7 +18,7 @@ class RelayLoss {
   static constexpr Duration kWindow = std::chrono::seconds(2);
   static constexpr std::uint64_t kWindowPackets = 200;
   /// A full queue loses up to 2 %, bad radio 5 %; with more, a stream gets no tenth of the line.
-  static constexpr std::uint64_t kLossPermilleMax = 60;
+  static constexpr unsigned kLossPermilleMax = 60;
   static constexpr int kBadWindows = 2;  ///< In a row: slow start loses more, once.
   /// After the path came into use: what the one before it lost is noticed late.
   static constexpr Duration kSettle = std::chrono::seconds(2);
@@ -28,7 +28,8 @@ class RelayLoss {
                  bool is_in_use, TimePoint now);
   /// It loses so much that another relay is worth a try. Good until the next window ends.
   bool is_bad() const { return bad_windows_ >= kBadWindows; }
-  /// Of all since the last call; 0 where nothing was sent.
+  /// Of all since the last call; while it is bad, of the last window: that is what comes next. 0
+  /// where nothing was sent.
   unsigned take_permille();
 
  private:
@@ -36,6 +37,7 @@ class RelayLoss {
     std::uint64_t sent = 0;
     std::uint64_t lost = 0;
   };
+  static unsigned permille(const Count& count);
   void begin(const Count& total, TimePoint now);
 
   bool was_in_use_ = false;
@@ -44,6 +46,7 @@ class RelayLoss {
   Count window_begin_;  ///< Of the session, then.
   Count last_;          ///< Of the session, at the last sample.
   Count untold_;        ///< Of this path, since take_permille().
+  Count window_;        ///< The last whole one.
   int bad_windows_ = 0;
 };
 

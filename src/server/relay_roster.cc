@@ -225,12 +225,15 @@ Duration RelayRoster::rtt_between(const NodeId& relay, const History& history,
 /// the mean loss.
 RelayRoster::Quality RelayRoster::quality_of(const History& history, TimePoint now) {
   std::vector<double> kept;
-  std::vector<double> losses;
+  std::map<NetworkId, double> worst;  // Of its two ends each knows one direction.
   for (const Report& report : history.reports) {
     if (now - report.at > kReportAgeMax) continue;
     kept.push_back(std::log(report.kept));
-    losses.push_back(report.loss);
+    double& loss = worst[report.network];
+    loss = std::max(loss, report.loss);
   }
+  std::vector<double> losses;
+  for (const auto& [network, loss] : worst) losses.push_back(loss);
   if (kept.empty()) return {};
   drop_worst(kept, /*is_low_bad=*/true);
   drop_worst(losses, /*is_low_bad=*/false);

@@ -160,6 +160,17 @@ TEST_F(RelayRosterTest, OneNetworkHasFewVoicesHoweverManyNodes) {
   EXPECT_GT(weigh().kept, 0.25);
 }
 
+TEST_F(RelayRosterTest, TheEndThatLosesMoreSpeaksForItsPair) {
+  const auto report_loss = [&](int end, unsigned permille) {
+    roster_.on_online(node(end), network(9), 1, now_);
+    roster_.on_report(
+        node(end), {.relay = node(kRelay), .bits_per_second = 0, .loss_permille = permille}, now_);
+  };
+  report_loss(200, 0);
+  report_loss(201, 80);
+  EXPECT_DOUBLE_EQ(weigh().loss, 0.08) << "the other one only acknowledges";
+}
+
 TEST_F(RelayRosterTest, ForgetsOldReports) {
   report(10, 1, /*is_unusable=*/true);
   EXPECT_LT(weigh().kept, 0.1);

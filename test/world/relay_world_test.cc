@@ -345,7 +345,7 @@ TEST(Relay, OneThatBeginsToLoseIsLeftForABetterOne) {
     const auto told = test.net.server.core().broker().roster().candidate(
         test.net.gate.id(), server::RelayKind::kOwn, test.net.a.id(), test.net.b.id(),
         test.net.world.now());
-    EXPECT_GT(told.loss, 0.02);
+    EXPECT_GT(told.loss, 0.03);
     EXPECT_FALSE(
         test.download->run_until([&] { return test.net.seen_by_a().relay_kind != "server"; }, 20s));
     ASSERT_TRUE(test.download->finish(120s));
