@@ -379,5 +379,37 @@ TEST(Relay, ALineThatLosesWhateverRelaysIsNoReasonToChangeThemOften) {
   EXPECT_TRUE(test.download->is_intact());
 }
 
+/// The laptop's router lets no more UDP than that through, to whomever.
+TEST(Relay, ItIsReachedOverTcpWhileUdpToItIsHeldBack) {
+  RelayWorld net(1, with(Who::kServer));
+  ASSERT_TRUE(net.join());
+  ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+  Download download(net, 80'000'000, 500'000);
+  ASSERT_TRUE(download.run_until([&] { return download.is_running() && net.is_relayed(); }, 20s));
+  // In each second: some segments of TCP for what the download brings, or none.
+  std::uint64_t segments = 0;
+  TimePoint counted_at;
+  bool was_over_tcp = false;
+  const auto is_over_tcp = [&] {
+    if (net.world.now() - counted_at < 1s) return was_over_tcp;
+    counted_at = net.world.now();
+    const std::uint64_t before = std::exchange(segments, net.world.counters().segments_delivered);
+    return was_over_tcp = segments - before > 50;
+  };
+  ASSERT_FALSE(download.run_until(is_over_tcp, 5s));
+
+  net.home_a.router()->police_udp(
+      sim::PolicerOptions{.bits_per_second = 1'000'000, .burst_bytes = 15'000});
+  ASSERT_TRUE(download.run_until(is_over_tcp, 20s));
+  EXPECT_FALSE(download.run_until([&] { return !is_over_tcp(); }, 15s)) << "it is better";
+  EXPECT_TRUE(net.is_relayed());
+
+  net.home_a.router()->police_udp(std::nullopt);
+  EXPECT_TRUE(download.run_until([&] { return !is_over_tcp(); }, 90s));
+  EXPECT_FALSE(download.run_until(is_over_tcp, 10s));
+  ASSERT_TRUE(download.finish(120s));
+  EXPECT_TRUE(download.is_intact());
+}
+
 }  // namespace
 }  // namespace openp2p::test
