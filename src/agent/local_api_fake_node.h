@@ -29,6 +29,8 @@ class FakeNode final : public NodeControl {
     status.peers_online = 1;
     status.forwards = forwards_.size();
     status.accepts = {"nas:22"};
+    status.signals.letters_taken = 1;
+    status.signals.direct_forged = 2;
     return status;
   }
 
@@ -118,6 +120,8 @@ class FakeNode final : public NodeControl {
     share.lent_bytes = 7;
     share.may_borrow = true;
     share.reason = kHostileText;
+    share.refusals.tickets_forged = 8;
+    share.refusals.streams_reset = 3;
     done(share);
   }
   std::optional<ControlError> set_share(unsigned mbit) override {

@@ -72,6 +72,20 @@ json::object to_json(const NetcheckFinding& finding) {
           {"rtt_us", us_or_null(finding.rtt)}};
 }
 
+json::object to_json(const SignalCounts& counts) {
+  return {{"letters_sent", counts.letters_sent},
+          {"letters_taken", counts.letters_taken},
+          {"letters_challenged", counts.letters_challenged},
+          {"letters_refused", counts.letters_refused},
+          {"direct_sent", counts.direct_sent},
+          {"direct_taken", counts.direct_taken},
+          {"direct_challenged", counts.direct_challenged},
+          {"direct_limited", counts.direct_limited},
+          {"direct_stranger", counts.direct_stranger},
+          {"direct_forged", counts.direct_forged},
+          {"direct_stale", counts.direct_stale}};
+}
+
 json::object server_json(const NodeStatus& status) {
   return {{"address", json_safe(status.server_address)},
           {"key", status.server_key.text()},
@@ -161,7 +175,8 @@ json::object to_json(const NodeStatus& status) {
           {"forwards", status.forwards},
           {"accept_lan", status.accepts_lan},
           {"accept", texts(status.accepts)},
-          {"methods", texts(status.methods)}};
+          {"methods", texts(status.methods)},
+          {"signals", to_json(status.signals)}};
 }
 
 json::object to_json(const PingReply& reply) {
@@ -218,6 +233,21 @@ json::object to_json(const BorrowedStatus& borrowed) {
           {"age_us", microseconds(borrowed.age)}};
 }
 
+json::object to_json(const RelayRefusals& refusals) {
+  return {{"allocations", refusals.allocations},
+          {"tickets_forged", refusals.tickets_forged},
+          {"tickets_old", refusals.tickets_old},
+          {"tickets_spent", refusals.tickets_spent},
+          {"guessers_cut", refusals.guessers_cut},
+          {"streams_reset", refusals.streams_reset},
+          {"offers", refusals.offers},
+          {"receipts", refusals.receipts},
+          {"cut_unreceipted", refusals.cut_unreceipted},
+          {"letters", refusals.letters},
+          {"datagrams_over_cap", refusals.datagrams_over_cap},
+          {"datagrams_astray", refusals.datagrams_astray}};
+}
+
 json::value credit_json(const ShareStatus& share) {
   if (!share.has_credit) return {};
   return json::object{{"lent_bytes", share.lent_bytes},
@@ -243,6 +273,7 @@ json::object to_json(const ShareStatus& share) {
           {"lent", std::move(lent)},
           {"borrowed", std::move(borrowed)},
           {"credit", credit_json(share)},
+          {"refusals", to_json(share.refusals)},
           {"reason", json_safe(share.reason)}};
 }
 

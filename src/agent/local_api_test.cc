@@ -87,6 +87,10 @@ TEST_F(LocalApiTest, TellsWhatIsLentAndBorrowed) {
   const json::object borrowed = share.at("borrowed").as_array().at(0).as_object();
   EXPECT_EQ(json_number(borrowed, "bytes_received", 99), 20u);
   EXPECT_EQ(json_number(share.at("credit").as_object(), "lent_bytes", 99), 7u);
+  const json::object refusals = share.at("refusals").as_object();
+  EXPECT_EQ(refusals.size(), 12u);
+  EXPECT_EQ(json_number(refusals, "tickets_forged", 99), 8u);
+  EXPECT_EQ(json_number(refusals, "streams_reset", 99), 3u);
   EXPECT_EQ(reply->body.find('\x1b'), std::string::npos);
 }
 
@@ -149,6 +153,10 @@ TEST_F(LocalApiTest, TellsTheStatus) {
   const json::object& server = status.at("server").as_object();
   EXPECT_EQ(json_text(server, "state"), "waiting");
   EXPECT_EQ(json_number(server, "retry_in_us", ~0ULL), 3'000'000u);
+  const json::object& signals = status.at("signals").as_object();
+  EXPECT_EQ(signals.size(), 11u);
+  EXPECT_EQ(json_number(signals, "letters_taken", ~0ULL), 1u);
+  EXPECT_EQ(json_number(signals, "direct_forged", ~0ULL), 2u);
 }
 
 TEST_F(LocalApiTest, TellsThePeersWithNothingThatActsOnATerminal) {

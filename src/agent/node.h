@@ -131,6 +131,7 @@ class Node final : public NodeControl,
 
   // PeerLinkHandler
   bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) override;
+  std::string_view signal_way() const override { return ways_.last_way(); }
   std::vector<path::Candidate> local_candidates() const override;
   path::SideProfile profile() const override;
   bool refresh_profile() override;

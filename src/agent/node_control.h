@@ -102,6 +102,18 @@ struct PeerStatus {
   std::int64_t seen_at_us = 0;
 };
 
+/// Signals that travelled without the server since the agent started (agent/signal_ways.h).
+struct SignalCounts {
+  std::uint64_t letters_sent = 0, letters_taken = 0, letters_challenged = 0;
+  std::uint64_t letters_refused = 0;  ///< Forged, old, of strangers, too many.
+  std::uint64_t direct_sent = 0, direct_taken = 0;
+  std::uint64_t direct_challenged = 0;  ///< As of letters: offers, asked whether they are new.
+  std::uint64_t direct_limited = 0;     ///< Dropped: too many from one place, or in all.
+  std::uint64_t direct_stranger = 0;    ///< Dropped: for another node, or of no member.
+  std::uint64_t direct_forged = 0;      ///< Dropped: not signed by whom they name.
+  std::uint64_t direct_stale = 0;       ///< Dropped: of no attempt that goes on.
+};
+
 struct NodeStatus {
   NodeId id;
   std::string name;
@@ -119,6 +131,7 @@ struct NodeStatus {
   bool accepts_lan = false;
   std::vector<std::string> accepts;  ///< "HOST:PORT" destinations allowed besides the node itself.
   std::vector<std::string> methods;  ///< That may be used to reach peers (path/method.h).
+  SignalCounts signals;
 };
 
 /// A pair of others' that this node carries. A relay knows who, and how much; nothing else.
@@ -145,6 +158,21 @@ struct BorrowedStatus {
 /// 1 Tbit/s: more is a mistake.
 inline constexpr unsigned kShareMbitMax = 1'000'000;
 
+/// What this node as a relay did not do since the agent started: for strangers and for its own
+/// network.
+struct RelayRefusals {
+  std::uint64_t allocations = 0;  ///< For any reason; those of bad tickets are told apart:
+  std::uint64_t tickets_forged = 0, tickets_old = 0, tickets_spent = 0;
+  std::uint64_t guessers_cut = 0;   ///< Streams reset after too many forged tickets.
+  std::uint64_t streams_reset = 0;  ///< For anything but relaying, or by its rules.
+  std::uint64_t offers = 0;         ///< Sessions that strangers asked for: too many, or none lent.
+  std::uint64_t receipts = 0;       ///< Forged ones, and claims of more than was carried.
+  std::uint64_t cut_unreceipted = 0;  ///< Allocations ended, since no receipts came.
+  std::uint64_t letters = 0;
+  std::uint64_t datagrams_over_cap = 0;
+  std::uint64_t datagrams_astray = 0;  ///< To no allocation of their sender's.
+};
+
 struct ShareStatus {
   unsigned share_mbit = 0;
   bool lends = false;
@@ -158,6 +186,7 @@ struct ShareStatus {
   bool has_credit = false;
   std::uint64_t lent_bytes = 0, borrowed_bytes = 0, allowance_bytes = 0, lent_here_bytes = 0;
   bool may_borrow = false;
+  RelayRefusals refusals;
   std::string reason;  ///< Why nothing is lent or borrowed, or why no more, and what to do.
 };
 

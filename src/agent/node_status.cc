@@ -40,6 +40,20 @@ std::string_view session_text(PeerLink::State state) {
   return "none";
 }
 
+SignalCounts signal_counts(const SignalWays& ways) {
+  const SignalWays::Counters& letters = ways.counters();
+  const DirectSignals::Counters& direct = ways.direct();
+  return {letters.letters_sent,    letters.letters_taken, letters.letters_challenged,
+          letters.letters_refused, direct.sent,           direct.taken,
+          direct.challenged,       direct.limited,        direct.stranger,
+          direct.forged,           direct.stale};
+}
+
+/// Of a direct path: that others are being tried is none.
+bool is_trouble(path::ReasonCode reason) {
+  return reason != path::ReasonCode::kNone && reason != path::ReasonCode::kChecking;
+}
+
 std::string candidate_text(const path::Candidate& candidate) {
   return std::string(path::candidate_type_text(candidate.type)) + " " + candidate.address.text();
 }
@@ -72,6 +86,7 @@ NodeStatus Node::status() const {
   status.sessions = static_cast<std::size_t>(std::ranges::count_if(peers_, is_connected));
   status.forwards = forwards_.size();
   status.methods = path::method_texts(options_.methods);
+  status.signals = signal_counts(ways_);
   status.accepts_lan = services_.policy().accept_lan;
   for (const auto& destination : services_.policy().destinations) {
     status.accepts.push_back(forward::destination_text(destination));
@@ -130,6 +145,7 @@ PeerStatus Node::describe(const PeerLink& peer) const {
       status.reason = path::reason_text(paths->reason());
     } else {
       status.address = selected->remote;
+      if (is_trouble(paths->reason())) status.reason = path::reason_text(paths->reason());
     }
     status.rtt = session->rtt();
     if (const auto method = paths->method()) status.method = path::method_text(*method);

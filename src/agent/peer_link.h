@@ -30,6 +30,8 @@ class PeerLinkHandler {
  public:
   virtual ~PeerLinkHandler() = default;
   virtual bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) = 0;
+  /// How the signal that was sent last travels, for people.
+  virtual std::string_view signal_way() const { return "through the server"; }
   virtual std::vector<path::Candidate> local_candidates() const = 0;
   /// What this node knows of the NATs in front of it.
   virtual path::SideProfile profile() const = 0;

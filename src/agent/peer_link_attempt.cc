@@ -44,7 +44,7 @@ void PeerLink::start_attempt() {
   state_ = State::kConnecting;
   update_tcp();
   attempt.round = rounds_;
-  if (failures_ == 0) reason_ = "waiting for the peer's answer through the server";
+  if (failures_ == 0) reason_ = "waiting for the peer's answer";
   handler_.doubt_own_address();
   wait_for_profile();
   handler_.on_attempt(*this);
@@ -134,7 +134,11 @@ void PeerLink::send(PeerSignal::Kind kind) {
   if (kind != PeerSignal::Kind::kOffer) return;
   attempt_->offered_at = context_.now;
   attempt_->resend_at = context_.now + kAnswerPatience;
-  if (!is_sent) reason_ = "the server cannot be reached, so the peer cannot be called";
+  if (!is_sent) {
+    reason_ = "the server cannot be reached, so the peer cannot be called";
+  } else if (failures_ == 0) {
+    reason_ = "waiting for the peer's answer " + std::string(handler_.signal_way());
+  }
 }
 
 void PeerLink::on_signal(const PeerSignal& signal, std::optional<Address> seen_at) {

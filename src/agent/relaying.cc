@@ -13,6 +13,24 @@ bool is_open(const path::SideProfile& profile) {
   return !profile.udp.is_translated || path::nat_class(profile.udp) == path::NatClass::kOpen;
 }
 
+RelayRefusals refusals(const relay::RelayService::Counters& relay,
+                       const StrangerLinks::Counters& strangers) {
+  RelayRefusals refused;
+  refused.allocations = relay.refused;
+  refused.tickets_forged = relay.tickets_forged;
+  refused.tickets_old = relay.tickets_old;
+  refused.tickets_spent = relay.tickets_spent;
+  refused.guessers_cut = relay.guessers_cut;
+  refused.streams_reset = relay.malformed + strangers.streams_refused;
+  refused.offers = strangers.offers_refused;
+  refused.receipts = relay.receipts_bad + relay.receipts_too_high;
+  refused.cut_unreceipted = relay.cut_unreceipted;
+  refused.letters = relay.letters_failed;
+  refused.datagrams_over_cap = relay.dropped_cap;
+  refused.datagrams_astray = relay.wrong_channel;
+  return refused;
+}
+
 }  // namespace
 
 std::string_view relay_kind_text(RelayKind kind) {
@@ -183,6 +201,7 @@ ShareStatus Relaying::share_status() const {
     status.may_borrow = credit_->may_borrow;
     status.reason = credit_->reason;
   }
+  status.refusals = refusals(service.counters(), strangers_.counters());
   if (!status.lends) {
     status.reason = "this node neither lends nor borrows; to do both: openp2p share 10";
   } else if (!credit_) {

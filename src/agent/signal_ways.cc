@@ -96,11 +96,21 @@ void SignalWays::tell_one() {
 
 /// What came another way is answered that way as well: the peer may see no server.
 bool SignalWays::send(const NodeId& to, ByteView body, std::uint64_t number) {
-  const bool is_carried = server_.send_signal(to, body, number);
-  bool is_sent = is_carried;
-  if (!is_carried || has_letter_from(to)) is_sent |= send_letters(to, body);
-  if (!is_carried || direct_.has_heard(to)) is_sent |= direct_.send(to, body, number);
-  return is_sent;
+  Ways ways{.server = server_.send_signal(to, body, number)};
+  if (!ways.server || has_letter_from(to)) ways.letters = send_letters(to, body);
+  if (!ways.server || direct_.has_heard(to)) ways.direct = direct_.send(to, body, number);
+  last_ways_ = ways;
+  return ways.server || ways.letters || ways.direct;
+}
+
+std::string_view SignalWays::last_way() const {
+  const Ways& ways = last_ways_;
+  if (ways.server) return "through the server";
+  if (ways.letters && ways.direct) {
+    return "at its last addresses and through nodes of this network: the server is away";
+  }
+  return ways.letters ? "through nodes of this network: the server is away"
+                      : "at its last addresses: the server is away";
 }
 
 bool SignalWays::has_letter_from(const NodeId& peer) const {
@@ -133,6 +143,7 @@ void SignalWays::on_letter(const NodeId& relay, const NodeId& from, ByteView bod
     return;
   }
   if (is_offer && !guard_.is_fresh(*signal, relay.key)) {
+    ++counters_.letters_challenged;
     PeerLink* carrier = host_.own_node(relay);
     relay::RelayClient* client = carrier == nullptr ? nullptr : host_.relay_client(*carrier);
     if (client != nullptr) client->send_letter(from, guard_.challenge(*signal, relay.key));

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "agent/direct_signal.h"
@@ -64,6 +65,8 @@ class SignalWays final : private DirectSignalHost {
 
   /// As PeerLinkHandler::send_signal(). False: nobody carries it.
   bool send(const NodeId& to, ByteView body, std::uint64_t number);
+  /// Of the signal that send() took last, for people.
+  std::string_view last_way() const;
   void on_letter(const NodeId& relay, const NodeId& from, ByteView body);
   bool on_stun(SocketId socket, const Address& from, ByteView datagram) {
     return direct_.on_stun(socket, from, datagram);
@@ -74,7 +77,8 @@ class SignalWays final : private DirectSignalHost {
   struct Counters {
     std::uint64_t letters_sent = 0;
     std::uint64_t letters_taken = 0;
-    std::uint64_t letters_refused = 0;  ///< Forged, old, too many.
+    std::uint64_t letters_challenged = 0;  ///< Offers whose sender had to prove that they are new.
+    std::uint64_t letters_refused = 0;     ///< Forged, old, too many.
   };
   const Counters& counters() const { return counters_; }
   const DirectSignals::Counters& direct() const { return direct_.counters(); }
@@ -106,6 +110,10 @@ class SignalWays final : private DirectSignalHost {
   path::TokenBucket letters_in_;
   std::optional<TimePoint> look_at_;  ///< The server is away.
   std::size_t meetings_wanted_ = kMeetingsMin;
+  struct Ways {
+    bool server = false, letters = false, direct = false;
+  };
+  Ways last_ways_;
   bool uses_lan_ = false;
   std::unique_ptr<Platform::Pending> lan_ear_;
   std::set<NodeId> untold_;  ///< Who does not know where this node is now.

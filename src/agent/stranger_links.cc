@@ -41,13 +41,15 @@ PeerLink* StrangerLinks::reach(const NodeId& relay, TimePoint until) {
 
 void StrangerLinks::on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) {
   const auto signal = decode_signal(body, from, context_.identity.id());
-  if (!signal) return;
+  const bool is_offer = signal && signal->kind == PeerSignal::Kind::kOffer;
   PeerLink* link = find(from);
-  const bool is_offer = signal->kind == PeerSignal::Kind::kOffer;
   // This node asks the relays that it borrows; only who relays is asked.
-  if (is_offer && (!is_lending_ || !offers_.take(context_.now))) return;
-  if (link == nullptr && is_offer) link = add(from);
-  if (link == nullptr) return;
+  const bool is_taken = signal && (!is_offer || (is_lending_ && offers_.take(context_.now)));
+  if (link == nullptr && is_taken && is_offer) link = add(from);
+  if (!is_taken || link == nullptr) {
+    ++counters_.offers_refused;
+    return;
+  }
   if (is_offer) links_.at(from).needed_at = context_.now;
   link->on_signal(*signal, seen_at);
 }
@@ -121,6 +123,7 @@ bool StrangerLinks::is_needed(const PeerLink& peer) const {
 
 void StrangerLinks::on_peer_stream(PeerLink& peer, session::StreamId id) {
   if (is_lending_) return handler_.on_stranger_stream(peer, id);
+  ++counters_.streams_refused;
   session::Session* session = peer.session();
   if (session == nullptr) return;
   session->reset(id, kRefusedCode);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -58,8 +59,15 @@ class StrangerLinks final : public PeerLinkHandler {
   void sweep();  ///< Between inputs.
   std::size_t size() const { return links_.size(); }
 
+  struct Counters {
+    std::uint64_t offers_refused = 0;  ///< Nothing is lent, too many, or forged.
+    std::uint64_t streams_refused = 0;
+  };
+  const Counters& counters() const { return counters_; }
+
   // PeerLinkHandler
   bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) override;
+  std::string_view signal_way() const override { return node_.signal_way(); }
   std::vector<path::Candidate> local_candidates() const override;
   path::SideProfile profile() const override { return node_.profile(); }
   bool refresh_profile() override { return node_.refresh_profile(); }
@@ -87,6 +95,7 @@ class StrangerLinks final : public PeerLinkHandler {
   bool is_lending_ = false;
   path::TokenBucket offers_{kOffersBurst, kOfferGap};
   std::map<NodeId, Entry> links_;
+  Counters counters_;
   std::vector<std::unique_ptr<PeerLink>> removed_;  ///< Until no call of theirs can be going on.
 };
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "agent/test_party.h"
+#include "agent/test_peer_handler.h"
 #include "agent/test_platform.h"
 #include "quic/packet_protection.h"
 #include "sim/seeded_secrets.h"
@@ -13,34 +14,6 @@ namespace openp2p::agent {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// The node that the links belong to: a public address, one of its LAN, and what is sent.
-class FakeNode final : public PeerLinkHandler {
- public:
-  bool send_signal(const NodeId&, ByteView, std::uint64_t) override {
-    ++signals;
-    return true;
-  }
-  std::vector<path::Candidate> local_candidates() const override {
-    return {{path::CandidateType::kHost, {IpAddress::v4(192, 168, 1, 2), 1'000}, {}},
-            {path::CandidateType::kHost, {IpAddress::v4(198, 51, 100, 2), 1'000}, {}},
-            {path::CandidateType::kServerReflexive, {IpAddress::v4(203, 0, 113, 1), 5'000}, {}}};
-  }
-  path::SideProfile profile() const override { return {}; }
-  bool refresh_profile() override { return false; }
-  Duration server_rtt() const override { return 10ms; }
-  void hold_tcp() override {}
-  void release_tcp() override {}
-  void doubt_own_address() override {}
-  void doubt_profile() override {}
-  bool is_needed(const PeerLink&) const override { return true; }
-  void on_peer_stream(PeerLink&, session::StreamId) override { ADD_FAILURE(); }
-  void on_session_up(PeerLink&) override { ADD_FAILURE(); }
-  void on_peer_batch_end(PeerLink&) override { ADD_FAILURE(); }
-  void on_session_down(PeerLink&, const std::string&) override { ADD_FAILURE(); }
-
-  int signals = 0;
-};
 
 class StrangerLinksTest : public testing::Test, public StrangerHandler {
  protected:
@@ -81,7 +54,7 @@ class StrangerLinksTest : public testing::Test, public StrangerHandler {
   NodeContext context_{node_.key(), platform_, secrets_, Log(), Random(4), 5, {}, nullptr, {}};
   std::optional<session::Endpoint> endpoint_;
   std::set<NodeId> needed_;
-  FakeNode fake_;
+  QuietPeerHandler fake_;
   StrangerLinks links_{context_, fake_, *this};
 };
 

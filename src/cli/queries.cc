@@ -230,6 +230,24 @@ std::string borrowed_text(const json::object& share) {
   return "\n" + table.text();
 }
 
+/// What somebody tried who should not have; "": nobody did.
+std::string refused_text(const json::object& share) {
+  const json::value* refusals = share.if_contains("refusals");
+  if (refusals == nullptr || !refusals->is_object()) return "";
+  std::string text;
+  const auto put = [&](std::string_view name, std::string_view words) {
+    const std::uint64_t count = number_of(refusals->get_object(), name);
+    if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, words);
+  };
+  put("tickets_forged", "forged tickets");
+  put("tickets_spent", "used tickets");
+  put("streams_reset", "streams that were not for relaying");
+  put("receipts", "false receipts");
+  put("cut_unreceipted", "pairs without receipts");
+  put("datagrams_astray", "datagrams to nobody");
+  return text;
+}
+
 void print_share(const json::object& share) {
   const bool lends = flag_of(share, "lends");
   Table table({"shares", lends ? fmt::format("{} Mbit/s, {} in use", number_of(share, "share_mbit"),
@@ -240,6 +258,8 @@ void print_share(const json::object& share) {
   print_credit(share, table);
   const std::string reason = text_of(share, "reason");
   if (!reason.empty()) table.add({"note", reason});
+  const std::string refused = refused_text(share);
+  if (!refused.empty()) table.add({"refused", refused});
   print(table.text() + lent_text(share) + borrowed_text(share));
 }
 

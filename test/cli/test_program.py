@@ -208,6 +208,12 @@ def test_ping_json(agent):
     assert lines[0]["rtt_us"] == 10_000 and lines[-1]["summary"]["received"] == 3
 
 
+def test_share_tells_what_was_tried_in_vain(agent):
+    result = agent.query("share")
+    assert result.returncode == DONE and is_safe(result.stdout)
+    assert "8 forged tickets, 3 streams that were not for relaying" in result.stdout
+
+
 def test_netcheck(agent):
     result = agent.query("netcheck")
     assert result.returncode == DONE and is_safe(result.stdout)
