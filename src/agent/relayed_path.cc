@@ -47,14 +47,18 @@ bool Relays::may_use(const Peer& peer, const GrantedRelay& relay, const RelayRul
   return relay.id != peer.link->record().id && relay.id != context_.identity.id();
 }
 
-/// Whether that relay is used for the peer already. Another ticket means that the peer asked anew:
-/// an allocation that carries nothing gives way to it.
+/// Whether that relay is used for the peer already. Another ticket means that one of both ends asked
+/// anew, perhaps since the other had not heard of the last one: what carries nothing gives way to
+/// it. Both are told of tickets in one order, so both end up with the same one.
 bool Relays::has_good(Peer& peer, const GrantedRelay& relay) {
   for (RelayedPath& path : peer.paths) {
     if (path.peer == nullptr || path.relay.id != relay.id) continue;
-    const bool is_stale =
-        path.state == State::kJoined && path.relay.ticket != relay.ticket && !is_in_use(path);
-    if (!is_stale) return true;
+    if (path.state == State::kWaiting || path.state == State::kReaching) {
+      path.relay.ticket = relay.ticket;
+      return true;
+    }
+    const bool carries = path.state == State::kJoined && is_in_use(path);
+    if (carries || path.relay.ticket == relay.ticket) return true;
     end(path, /*is_failure=*/false);
   }
   return false;

@@ -17,6 +17,8 @@ constexpr unsigned kDoublingsMax = 6;
 constexpr Duration kReleaseAfter = 30s;
 /// A silent path gets so long to answer again.
 constexpr Duration kDoubtFor = 3s;
+/// The peer answers later than that: when the grant was given it was not there, and has not got it.
+constexpr Duration kGrantHeardFor = 1s;
 /// A direct path that lasted so long is likely to stay.
 constexpr Duration kTrimAfter = 60s;
 
@@ -62,9 +64,14 @@ void Relays::on_meeting(PeerLink& link) {
   }
   if (peer == nullptr) return;
   peer->release_at.reset();
+  bool has_one = false;
   for (RelayedPath& path : peer->paths) {
-    if (path.state == State::kJoined) put_in(path);
+    if (path.state != State::kJoined) continue;
+    has_one = true;
+    put_in(path);
   }
+  const bool is_old = context_.now > peer->granted_at + kGrantHeardFor;
+  if (!has_one && is_old && link.is_asking()) wish(*peer);
 }
 
 /// Without a direct path every relay that was spared is wanted after all.

@@ -24,13 +24,14 @@ class SimulatedCore {
  public:
   static constexpr WallTime kEpoch{1'800'000'000'000'000};  ///< Wall time at virtual time 0.
 
-  SimulatedCore(Core::Options options, MemoryStore& store)
-      : store_(store), core_(std::move(options)) {}
+  /// `clock_error`: by how much its wall clock is wrong.
+  SimulatedCore(Core::Options options, MemoryStore& store, Duration clock_error)
+      : store_(store), clock_error_(clock_error), core_(std::move(options)) {}
 
   Core& core() { return core_; }
-  static Moment moment(TimePoint now) {
-    const auto since =
-        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch());
+  Moment moment(TimePoint now) const {
+    const auto since = std::chrono::duration_cast<std::chrono::microseconds>(
+        now.time_since_epoch() + clock_error_);
     return {.mono = now, .wall = {kEpoch.us + since.count()}};
   }
 
@@ -57,6 +58,7 @@ class SimulatedCore {
 
  private:
   MemoryStore& store_;
+  const Duration clock_error_;
   Core core_;
 };
 
@@ -111,7 +113,7 @@ class SimulatedServer final : public path::SocketSource {
     };
     const std::vector<nat::StunSocket> sockets = options.sockets;
     options.log = log_;
-    core_.emplace(std::move(options), store_);
+    core_.emplace(std::move(options), store_, clock_error_);
     driver_.emplace(host_, *core_);
     for (const nat::StunSocket& socket : sockets) {
       CHECK(driver_->open(socket.address.port, sim::Family::kV4, socket.address.ip) == socket.id);
@@ -128,12 +130,14 @@ class SimulatedServer final : public path::SocketSource {
   }
   /// As SIGTERM: every session is closed.
   void stop() {
-    core_->core().stop(SimulatedCore::moment(host_.now()));
+    core_->core().stop(core_->moment(host_.now()));
     driver_->poke();
     crash();
   }
   /// From the next start() on.
   void set_relay(std::uint64_t bits_per_second) { relay_bits_per_second_ = bits_per_second; }
+  /// Likewise.
+  void set_clock_error(Duration error) { clock_error_ = error; }
   bool is_running() const { return core_.has_value(); }
 
   Address address() const {
@@ -209,6 +213,7 @@ class SimulatedServer final : public path::SocketSource {
   MemoryStore store_;
   Log log_;
   std::uint64_t relay_bits_per_second_ = 0;
+  Duration clock_error_{};
   std::optional<SimulatedCore> core_;
   std::optional<sim::Driver<SimulatedCore>> driver_;
 };

@@ -17,7 +17,9 @@ namespace openp2p::test {
 
 /// A member of the network that joined with a good token and has a proper session with a peer, and
 /// then does with its streams what it likes, and tells others about itself what it likes.
-class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLinkHandler {
+class HostilePeer final : public agent::ServerLinkHandler,
+                          public agent::ServerRelayHandler,
+                          public agent::PeerLinkHandler {
  public:
   HostilePeer(sim::Host& host, std::uint64_t seed, const JoinToken& token)
       : host_(host),
@@ -33,6 +35,7 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
     const SocketId socket = driver_.open();
     local_ = {IpAddress::any_v4(), driver_.socket(socket).local().port};
     endpoint_.add_socket(socket, local_);
+    server_.set_relay_handler(this);
     server_.start();
     driver_.poke();
   }
@@ -42,6 +45,28 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
     victim_ = name;
     driver_.poke();
   }
+  /// Asks for this relay to a peer, as nodes do that have no path to it: see `grant`.
+  void wish(const NodeId& peer, const NodeId& relay) {
+    context_.now = host_.world().now();
+    server_.send_relay_wish({.peer = peer, .number = 1, .only = {relay}, .without = {}});
+    driver_.poke();
+  }
+  /// Opens a session with a relay that was granted, of whatever network.
+  void reach(const NodeId& relay) {
+    agent::NodeRecord record;
+    record.id = relay;
+    record.is_online = true;
+    victim_ = record.name;
+    context_.now = host_.world().now();
+    meet(record);
+    driver_.poke();
+  }
+  const IdentityKey& identity() const { return identity_; }
+  void use(session::StreamId stream, forward::StreamUser& user) { peer_->use(stream, &user); }
+  bool is_connected_to_server() const {
+    return server_.state() == agent::ServerLink::State::kConnected;
+  }
+  TimePoint now() const { return context_.now; }
   session::Session* session() { return peer_ ? peer_->session() : nullptr; }
   /// Opens a stream that starts with these bytes; nullopt where no more are granted.
   std::optional<session::StreamId> open(ByteView first) {
@@ -79,6 +104,7 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
   std::uint64_t received = 0;
   std::uint64_t resets = 0;
   std::uint64_t closed = 0;
+  std::optional<agent::RelayGrant> grant;  ///< The last one.
   std::vector<Bytes> answers;  ///< What came on each stream, by order of opening; the first 600.
   std::function<void()> on_ready;
 
@@ -164,6 +190,15 @@ class HostilePeer final : public agent::ServerLinkHandler, public agent::PeerLin
   void on_signal_failed(const NodeId&, std::uint64_t, agent::SignalFailure) override {}
   void on_server_lost() override {}
   void on_observed(const Address&) override {}
+
+  // agent::ServerRelayHandler
+  void on_relay_secret(const agent::RelaySecretKey&) override {}
+  void on_relay_grant(const agent::RelayGrant& granted) override { grant = granted; }
+  void on_credit(const agent::Credit&) override {}
+  void on_stranger_signal(const NodeId& from, ByteView body,
+                          std::optional<Address> seen_at) override {
+    on_signal(from, body, seen_at);
+  }
 
   // agent::PeerLinkHandler
   bool send_signal(const NodeId& to, ByteView body, std::uint64_t number) override {
