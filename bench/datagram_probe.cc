@@ -1,6 +1,4 @@
-#include <arpa/inet.h>
 #include <fmt/core.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -8,21 +6,17 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
-/// The ends of a measurement of round trips by UDP: an echo server, and a client. Plain system
-/// calls, so that what is measured lies between the ends. Failures end the program: a benchmark has
-/// nobody to recover for.
+#include "bench/probe.h"
+
+/// The ends of a measurement of round trips by UDP: an echo server, and a client.
 ///
 ///   datagram_probe serve PORT                        echoes until it is killed
-///   datagram_probe rtt BYTES ROUNDS HOST:PORT...     one round trip with each in turn, ROUNDS
-///   times
+///   datagram_probe rtt BYTES ROUNDS HOST:PORT...     a round trip with each in turn, ROUNDS times
 ///
 /// The client prints for each address what was lost, and 10 %, median and 90 % in microseconds.
 namespace openp2p::bench {
@@ -34,36 +28,6 @@ constexpr std::size_t kDatagramBytesMax = 65'507;
 constexpr int kWarmUpRounds = 200;  // The flow is opened, and all caches settle.
 constexpr int kSilenceSeconds = 1;  // Then a datagram counts as lost.
 
-[[noreturn]] void die(std::string_view what) {
-  fmt::print(stderr, "datagram_probe: {}: {}\n", what,
-             std::error_code(errno, std::system_category()).message());
-  std::exit(1);
-}
-
-template <class Number>
-Number number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value <= 0) {
-    errno = EINVAL;
-    die(text);
-  }
-  return value;
-}
-
-::sockaddr_in address_of(std::string_view text) {
-  const auto colon = text.rfind(':');
-  ::sockaddr_in address{};
-  address.sin_family = AF_INET;
-  const std::string host(text.substr(0, colon));
-  if (colon == text.npos || ::inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) {
-    errno = EINVAL;
-    die(text);
-  }
-  address.sin_port = htons(number<std::uint16_t>(text.substr(colon + 1)));
-  return address;
-}
-
 int make_socket() {
   const int socket = ::socket(AF_INET, SOCK_DGRAM, 0);
   if (socket < 0) die("socket");
@@ -72,10 +36,8 @@ int make_socket() {
 
 [[noreturn]] void serve(std::uint16_t port) {
   const int socket = make_socket();
-  ::sockaddr_in any{};
-  any.sin_family = AF_INET;
-  any.sin_port = htons(port);
-  if (::bind(socket, reinterpret_cast<::sockaddr*>(&any), sizeof any) != 0) die("bind");
+  const ::sockaddr_in any = any_address(port);
+  if (::bind(socket, reinterpret_cast<const ::sockaddr*>(&any), sizeof any) != 0) die("bind");
   fmt::print("datagram_probe: listening\n");
   std::fflush(stdout);
   std::vector<std::byte> datagram(kDatagramBytesMax);

@@ -1,6 +1,4 @@
-#include <arpa/inet.h>
 #include <fmt/core.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -9,21 +7,19 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "bench/probe.h"
+
 /// The ends of two measurements: an echo server, and clients that time round trips and short
-/// connections. Plain system calls, so that what is measured lies between the ends. Failures end
-/// the program: a benchmark has nobody to recover for.
+/// connections.
 ///
 ///   echo_probe serve PORT                        echoes until it is killed
 ///   echo_probe rtt BYTES ROUNDS HOST:PORT...     one round trip with each in turn, ROUNDS times
@@ -37,37 +33,6 @@ constexpr std::size_t kChunkBytes = 64 << 10;
 constexpr std::size_t kEventsMax = 64;
 constexpr int kWarmUpRounds = 500;  // The path's round-trip estimate and all caches settle.
 constexpr auto kSilenceMax = std::chrono::seconds(10);
-
-[[noreturn]] void die(std::string_view what) {
-  fmt::print(stderr, "echo_probe: {}: {}\n", what,
-             std::error_code(errno, std::system_category()).message());
-  std::exit(1);
-}
-
-/// A number argument; anything else is a wrong command line.
-template <class Number>
-Number number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value <= 0) {
-    errno = EINVAL;
-    die(text);
-  }
-  return value;
-}
-
-::sockaddr_in address_of(std::string_view text) {
-  const auto colon = text.rfind(':');
-  ::sockaddr_in address{};
-  address.sin_family = AF_INET;
-  const std::string host(text.substr(0, colon));
-  if (colon == text.npos || ::inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) {
-    errno = EINVAL;
-    die(text);
-  }
-  address.sin_port = htons(number<std::uint16_t>(text.substr(colon + 1)));
-  return address;
-}
 
 class Socket {
  public:
@@ -127,10 +92,8 @@ class EchoServer {
   explicit EchoServer(std::uint16_t port) : listener_(SOCK_NONBLOCK), chunk_(kChunkBytes) {
     const int on = 1;
     ::setsockopt(listener_.number(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    ::sockaddr_in any{};
-    any.sin_family = AF_INET;
-    any.sin_port = htons(port);
-    if (::bind(listener_.number(), reinterpret_cast<::sockaddr*>(&any), sizeof any) != 0)
+    const ::sockaddr_in any = any_address(port);
+    if (::bind(listener_.number(), reinterpret_cast<const ::sockaddr*>(&any), sizeof any) != 0)
       die("bind");
     if (::listen(listener_.number(), SOMAXCONN) != 0) die("listen");
     poll_.watch(listener_.number(), EPOLLIN);

@@ -3,16 +3,14 @@
 See docs/benchmarks.md for what is measured, how, and the results.
 """
 
-import argparse
-import json
 import os
 import pathlib
 import statistics
-import sys
 import time
 
+from bench_command import Plan, make_parser, run_benchmark, say, summary
 from bench_scene import Scene, program
-from lab import Lab, LabError, main_in_lab
+from lab import Lab, main_in_lab
 
 import bench_measure as measure
 
@@ -20,32 +18,20 @@ CONNECTIONS = (1, 4)
 ECHO_BYTES = 64
 REQUEST_BYTES = 1024
 AT_ONCE = 16
-QUIET_TIMEOUT = 60  # Seconds to wait before a round for other programs to end.
 NAMES = {"plain": "plain TCP", "ssh": "ssh -L", "ours": "openp2p"}
 PARTS = ("idle", "throughput", "echo", "connections")
 
 
-class Plan:
-    """How long each part takes."""
-
+class ForwardPlan(Plan):
     def __init__(self, options):
-        quick = options.quick
+        super().__init__(options)
+        quick = self.quick
         self.parts = options.only or PARTS
-        self.rounds = options.rounds or (1 if quick else 5)
         self.rounds_max = self.rounds * (1 if quick else 3)
         self.seconds = options.seconds or (2 if quick else 4)
         self.echoes = 3000 if quick else 10000
         self.short_connections = 2000 if quick else 5000
         self.settle_seconds, self.idle_seconds = (25, 5) if quick else (30, 20)
-        self.quiet_timeout = 0 if quick else QUIET_TIMEOUT
-
-
-def say(text=""):
-    print(text, flush=True)
-
-
-def summary(values, digits=2):
-    return " / ".join(f"{f(values):.{digits}f}" for f in (min, statistics.median, max))
 
 
 def measure_idle(scene, plan):
@@ -160,7 +146,7 @@ def measure_connections(scene, plan):
 
 
 def run(options):
-    plan = Plan(options)
+    plan = ForwardPlan(options)
     results = {}
     with Lab("bench") as lab:
         scene = Scene(lab)
@@ -179,26 +165,10 @@ def run(options):
     return results
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the results as JSON, last")
-    parser.add_argument("--quick", action="store_true", help="short and rough, for tuning")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=int, help="of each throughput run")
-    parser.add_argument("--only", action="append", choices=PARTS, help="may be repeated")
-    return parser.parse_args()
-
-
 def main():
-    options = arguments()
-    try:
-        results = run(options)
-    except (LabError, TimeoutError, OSError) as error:
-        say(f"\nThe benchmark failed: {error}")
-        return 1
-    if options.json:
-        say(json.dumps(results))
-    return 0
+    parser = make_parser(__doc__, PARTS)
+    parser.add_argument("--seconds", type=int, help="of each throughput run")
+    return run_benchmark(run, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 #include <fmt/core.h>
-#include <time.h>
 
 #include <array>
 #include <chrono>
@@ -13,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/crypto.h"
+#include "bench/cpu_time.h"
 #include "quic/connection.h"
 
 /// Bulk streams between two connections in one process, through memory: what QUIC itself costs,
@@ -145,12 +145,6 @@ class Loop {
   std::uint64_t segments_ = 0;
 };
 
-double cpu_seconds() {
-  timespec time{};
-  CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
 /// By processor time, so that a busy machine does not spoil the figure.
 void measure(Backend backend, std::uint64_t bytes, std::size_t stream_count) {
   const auto protection = make_packet_protection(backend);
@@ -159,9 +153,9 @@ void measure(Backend backend, std::uint64_t bytes, std::size_t stream_count) {
   loop.transfer(kWarmUpBytes);
   const auto started = std::chrono::steady_clock::now();
   const std::uint64_t first_cycle = cycles();
-  const double first_cpu = cpu_seconds();
+  const double first_cpu = bench::cpu_seconds();
   loop.transfer(bytes);
-  const double cpu = cpu_seconds() - first_cpu;
+  const double cpu = bench::cpu_seconds() - first_cpu;
   const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - started;
   const double hertz = static_cast<double>(cycles() - first_cycle) / wall.count();
   fmt::print(

@@ -8,15 +8,14 @@ share the others, and what counts is what each hands on in a second of its own p
 programs on the machine, and ends that cannot keep up, change little. See docs/relay.md.
 """
 
-import argparse
 import json
 import os
 import pathlib
 import statistics
 import time
 
+from bench_command import Plan, make_parser, run_benchmark, say
 import bench_measure as measure
-import bench_scene  # noqa: F401  It says where the lab is.
 from lab import Lab, LabError, main_in_lab, program
 
 RELAY_PORT, BARE_PORT, IDLE_PORT = 5601, 5602, 5603
@@ -27,19 +26,12 @@ IDLE_CAP = 100_000_000
 SINK_NICENESS = 19  # What the sink loses has been handed on; the source has to be faster than the relay.
 WARM_UP_SECONDS = 1.5  # The relay's path is measured up to its size, and caches settle.
 START_TIMEOUT = 20
-QUIET_TIMEOUT = 60
 
 
-class Plan:
+class RelayPlan(Plan):
     def __init__(self, options):
-        quick = options.quick
-        self.rounds = options.rounds or (1 if quick else 5)
-        self.seconds = 1 if quick else 3
-        self.quiet_timeout = 0 if quick else QUIET_TIMEOUT
-
-
-def say(text=""):
-    print(text, flush=True)
+        super().__init__(options)
+        self.seconds = 1 if self.quick else 3
 
 
 def bench(*words):
@@ -141,30 +133,19 @@ def measure_idle(lab):
     return {"idle_allocation_bytes": round(grown / IDLE_ALLOCATIONS), "idle_sessions": sessions}
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print the results as JSON, last")
-    parser.add_argument("--quick", action="store_true", help="short and rough, for tuning")
-    parser.add_argument("--rounds", type=int)
-    return parser.parse_args()
+def measure_all(options):
+    with Lab("bench-relay") as lab:
+        results = measure_speed(lab, RelayPlan(options))
+    with Lab("bench-relay-idle") as lab:
+        results |= measure_idle(lab)
+    for name, value in results.items():
+        say(f"{name:<24} {value}")
+    return results
 
 
 def main():
-    options = arguments()
-    plan = Plan(options)
-    try:
-        with Lab("bench-relay") as lab:
-            results = measure_speed(lab, plan)
-        with Lab("bench-relay-idle") as lab:
-            results |= measure_idle(lab)
-    except (LabError, TimeoutError, OSError) as error:
-        say(f"\nThe benchmark failed: {error}")
-        return 1
-    for name, value in results.items():
-        say(f"{name:<24} {value}")
-    if options.json:
-        say(json.dumps(results))
-    return 0
+    parser = make_parser(__doc__.split("\n", 1)[0])
+    return run_benchmark(measure_all, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 #include <fmt/core.h>
-#include <time.h>
 
 #include <array>
 #include <boost/asio/io_context.hpp>
-#include <charconv>
 #include <csignal>
 #include <cstring>
 #include <optional>
 #include <string_view>
 
 #include "base/check.h"
+#include "bench/cpu_time.h"
 #include "bench/relay_bench_link.h"
+#include "bench/words.h"
 
 /// A relay against a bare forwarder, each one process on one core.
 ///
@@ -32,12 +32,6 @@ constexpr std::uint32_t kSinkNumber = 2;
 constexpr std::size_t kAllocationsPerPair = 1'000;
 constexpr int kTrainsPerTurn = 16;
 constexpr std::size_t kTrainBytes = 60'000;
-
-double cpu_seconds() {
-  timespec time{};
-  CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
 
 void print_counts(std::uint64_t datagrams, std::uint64_t bytes, std::size_t allocations,
                   TimePoint now) {
@@ -239,14 +233,6 @@ void run_idle(net::IoContext& io, net::UdpBuffers& buffers, const Address& at, s
   io.run();
 }
 
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value <= 0) return std::nullopt;
-  return value;
-}
-
 int usage() {
   fmt::print(stderr,
              "relay_bench relay|bare ADDRESS:PORT [CAP_BITS_PER_SECOND]\n"
@@ -263,10 +249,10 @@ int run(std::span<char*> arguments) {
   net::UdpBuffers buffers;
   if (words[1] == "bare") return run_bare(io, buffers, *at), 0;
   if (words[1] == "relay") {
-    const auto cap = words.size() > 3 ? number<std::uint64_t>(words[3]) : std::nullopt;
+    const auto cap = words.size() > 3 ? positive<std::uint64_t>(words[3]) : std::nullopt;
     return run_relay(io, buffers, *at, cap.value_or(relay::RelayService::kNoCap)), 0;
   }
-  const auto last = words.size() > 3 ? number<std::size_t>(words.back()) : std::nullopt;
+  const auto last = words.size() > 3 ? positive<std::size_t>(words.back()) : std::nullopt;
   if (!last) return usage();
   if (words[1] == "idle") return run_idle(io, buffers, *at, *last), 0;
   if (words.size() != 5 || (words[1] != "source" && words[1] != "sink")) return usage();

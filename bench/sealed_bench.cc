@@ -1,9 +1,7 @@
 #include <fmt/core.h>
-#include <time.h>
 
 #include <array>
 #include <boost/asio/io_context.hpp>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -13,6 +11,8 @@
 
 #include "base/check.h"
 #include "base/crypto.h"
+#include "bench/cpu_time.h"
+#include "bench/words.h"
 #include "net/clock.h"
 #include "net/deferred.h"
 #include "net/timer.h"
@@ -52,12 +52,6 @@ IdentityKey make_identity(int number) {
   std::array<std::byte, IdentityKey::kSeedSize> seed;
   seed.fill(static_cast<std::byte>(number));
   return IdentityKey(seed);
-}
-
-double cpu_seconds() {
-  timespec time{};
-  CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
 /// What the far end has counted, and when: sent as it is, since both ends are the same program.
@@ -369,14 +363,6 @@ class Driver final : public End {
   std::uint64_t sent_ = 0;     ///< Of these, before the measurement.
 };
 
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value <= 0) return std::nullopt;
-  return value;
-}
-
 int usage() {
   fmt::print(stderr,
              "sealed_bench serve ADDRESS:PORT\n"
@@ -395,9 +381,9 @@ int run(std::span<char*> words) {
     return 0;
   }
   if (words.size() < 5 || std::string_view(words[1]) != "drive") return usage();
-  const auto rounds = number<int>(words[3]);
-  const auto milliseconds = number<int>(words[4]);
-  const auto bytes = number<std::size_t>(words.size() > 5 ? words[5] : "1300");
+  const auto rounds = positive<int>(words[3]);
+  const auto milliseconds = positive<int>(words[4]);
+  const auto bytes = positive<std::size_t>(words.size() > 5 ? words[5] : "1300");
   if (!rounds || !milliseconds || !bytes) return usage();
   Driver driver({*at, *rounds, std::chrono::milliseconds(*milliseconds), *bytes});
   driver.io.run();

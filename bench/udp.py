@@ -3,13 +3,13 @@
 See docs/benchmarks.md for what is measured, how, and the results.
 """
 
-import argparse
 import json
 import statistics
 
+from bench_command import Plan, make_parser, run_benchmark, say, summary
 import bench_measure as measure
 from bench_scene import Scene
-from lab import Lab, LabError, main_in_lab, program, tool
+from lab import Lab, main_in_lab, program, tool
 
 SEALED_PORT = 5501
 SEALED_PAYLOAD_BYTES = 1300
@@ -19,28 +19,15 @@ FORWARD_IPERF_PORT, FORWARD_ECHO_PORT = 5501, 5503
 SOCKET_BYTES = "4M"  # Of iperf3's own sockets: what they lose is not the forward's.
 ECHO_BYTES = 64
 START_TIMEOUT = 20
-QUIET_TIMEOUT = 60  # Seconds to wait before a round for other programs to end.
 
 
-class Plan:
-    """How long each part takes."""
-
+class UdpPlan(Plan):
     def __init__(self, options):
-        quick = options.quick
+        super().__init__(options)
         self.parts = options.only or tuple(PARTS)
-        self.rounds = options.rounds or (1 if quick else 5)
-        self.run_ms = 500 if quick else 2000
-        self.seconds = 2 if quick else 5
-        self.echoes = 2000 if quick else 10000
-        self.quiet_timeout = 0 if quick else QUIET_TIMEOUT
-
-
-def say(text=""):
-    print(text, flush=True)
-
-
-def summary(values, digits=2):
-    return " / ".join(f"{f(values):.{digits}f}" for f in (min, statistics.median, max))
+        self.run_ms = 500 if self.quick else 2000
+        self.seconds = 2 if self.quick else 5
+        self.echoes = 2000 if self.quick else 10000
 
 
 def measure_sealed(lab, plan):
@@ -139,7 +126,7 @@ PARTS = {"sealed": measure_sealed, "forward": measure_forward}
 
 
 def run(options):
-    plan = Plan(options)
+    plan = UdpPlan(options)
     results = {}
     for part in plan.parts:
         with Lab(f"bench-{part}") as lab:
@@ -147,25 +134,8 @@ def run(options):
     return results
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the results as JSON, last")
-    parser.add_argument("--quick", action="store_true", help="short and rough, for tuning")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--only", action="append", choices=tuple(PARTS), help="may be repeated")
-    return parser.parse_args()
-
-
 def main():
-    options = arguments()
-    try:
-        results = run(options)
-    except (LabError, TimeoutError, OSError) as error:
-        say(f"\nThe benchmark failed: {error}")
-        return 1
-    if options.json:
-        say(json.dumps(results))
-    return 0
+    return run_benchmark(run, make_parser(__doc__, PARTS).parse_args())
 
 
 if __name__ == "__main__":
