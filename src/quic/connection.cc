@@ -48,6 +48,7 @@ std::uint64_t Connection::bytes_in_flight() const { return impl_->statistics().b
 Traffic Connection::traffic() const { return impl_->traffic(); }
 void Connection::initiate_key_update(TimePoint now) { impl_->initiate_key_update(now); }
 void Connection::ask() { impl_->ask(); }
+bool Connection::probe_now(TimePoint now) { return impl_->probe_now(now); }
 
 std::optional<Connection::IdChange> Connection::poll_id_change() { return impl_->poll_id_change(); }
 

@@ -39,6 +39,10 @@ constexpr std::uint64_t kCryptoErrorLast = 0x1ff;
 /// A peer that closes during the handshake may not show its own code (RFC 9000 section 10.2.3).
 constexpr std::uint64_t kApplicationError = 0x0c;
 
+/// So far ahead of its time the probe timer may be fired. Far less than the idle timeout, which
+/// would be told the same time.
+constexpr ngtcp2_duration kProbeAheadMax = 10 * NGTCP2_SECONDS;
+
 constexpr std::size_t kReasonBytesMax = 200;
 
 /// The one path that ngtcp2 ever sees: real ones are chosen below the connection.
@@ -153,6 +157,24 @@ void ConnectionImpl::ask() {
   if (state_ != State::kOpen || !peer_) return;
   is_asking_ = true;
   ngtcp2_conn_set_keep_alive_timeout(conn(), 1);
+}
+
+/// The library has no call for it, but takes the time from us: the timer that is due first is fired
+/// ahead of time, if it is the one for probes. All times that follow from it are counted from when
+/// the probes are really sent.
+bool ConnectionImpl::probe_now(TimePoint now) {
+  const ngtcp2_tstamp ts = advance(now);
+  if (state_ != State::kOpen || !is_confirmed_) return false;
+  const ngtcp2_conn_stat stat = statistics();
+  if (stat.pto_count == 0 || stat.loss_detection_timer == UINT64_MAX) return false;
+  const ngtcp2_tstamp soon = ts + kProbeAheadMax;
+  if (stat.loss_detection_timer > soon) {
+    ask();  // Too far ahead for other timers: the answer to a PING does it a round trip later.
+    return true;
+  }
+  const int error = ngtcp2_conn_handle_expiry(conn(), std::max(ts, stat.loss_detection_timer));
+  if (error != 0) on_library_error(error);
+  return error == 0;
 }
 
 void ConnectionImpl::start_client() {

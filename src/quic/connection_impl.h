@@ -82,6 +82,7 @@ class ConnectionImpl {
   Traffic traffic() const;
   void initiate_key_update(TimePoint now);
   void ask();
+  bool probe_now(TimePoint now);
 
   /// From ngtcp2 and GnuTLS, during calls into them.
   bool on_handshake_completed();  ///< False: the peer did not agree to our protocol.

@@ -143,6 +143,7 @@ void SessionImpl::on_timeout(TimePoint now) {
   if (is_dialing() && now >= stream_at_) dial_streams(now);
   if (finder_ && !is_closed_) {
     finder_->on_timeout(now);
+    resend(now);
     watch_goodput(now);
     after_finder(now);
   }
@@ -152,6 +153,7 @@ std::optional<TimePoint> SessionImpl::next_timeout() const {
   std::optional<TimePoint> next = connection_ ? connection_->next_timeout() : std::nullopt;
   if (is_closed_) return next;
   if (finder_) next = earlier(earlier(next, finder_->next_timeout()), goodput_deadline());
+  if (resends_left_ > 0) next = earlier(next, resend_at_);
   return is_dialing() ? earlier(next, dial_deadline()) : next;
 }
 
@@ -173,6 +175,7 @@ void SessionImpl::after_finder(TimePoint now) {
   if (path == selected_) return;
   selected_ = path;
   if (path) provisional_ = path;  // Stays in use while no other is found: a late answer may come.
+  if (path) begin_resending(now);
   if (handler_ != nullptr && !is_closed_) handler_->on_path_changed(*this);
 }
 

@@ -150,6 +150,8 @@ class SessionImpl final : public Session,
   std::optional<TimePoint> dial_deadline() const;
   void widen_dial(TimePoint now);
   void dial_streams(TimePoint now);
+  void begin_resending(TimePoint now);
+  void resend(TimePoint now);
   std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
   void watch_goodput(TimePoint now);
   void watch_arrivals(TimePoint now);
@@ -175,6 +177,9 @@ class SessionImpl final : public Session,
   std::optional<Path> selected_;     ///< As last told to the handler.
   std::optional<Path> provisional_;  ///< Where the last authentic, or first, datagram came from.
   TimePoint now_;                    ///< Of the call that is going on, for callbacks.
+  int resends_left_ = 0;             ///< Since the path was selected.
+  TimePoint resend_at_;
+  std::uint64_t acknowledged_before_ = 0;  ///< Bytes, when it was.
 
   std::vector<Address> dial_addresses_;
   std::size_t dialed_count_ = 1;  ///< So many of dial_addresses_ get what is sent.

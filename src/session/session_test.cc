@@ -119,6 +119,26 @@ TEST(Endpoint, FollowsANatThatRebindsBothWays) {
   EXPECT_FALSE(net.node.closed);
 }
 
+TEST(Endpoint, WhatWaitedIsSentAtOnceWhenThereIsAPathAgain) {
+  ServerAndNode net(10);
+  net.node.dial(net.server.id(), {net.server.address()});
+  ASSERT_TRUE(net.run_until([&] { return net.server.is_up; }, 2s));
+  net.world.run_for(3s);
+  const auto has_path = [&] { return net.node.session->paths()->selected() != nullptr; };
+  net.node.cut_udp(true);
+  net.node.send(1'000);
+  ASSERT_TRUE(net.run_until([&] { return !has_path(); }, 20s));
+  net.world.run_for(6s);  // By now QUIC's own probes are seconds apart.
+  ASSERT_FALSE(net.server.has_end);
+
+  net.node.cut_udp(false);
+  net.node.endpoint().on_network_changed(net.world.now());
+  net.node.poke();
+  ASSERT_TRUE(net.run_until(has_path, 1s));
+
+  EXPECT_TRUE(net.run_until([&] { return net.server.has_end; }, 100ms));
+}
+
 TEST(Endpoint, NoticesARestartedServerBeforeTheIdleTimeout) {
   ServerAndNode net(7);
   net.node.dial(net.server.id(), {net.server.address()});

@@ -1,0 +1,40 @@
+#include <algorithm>
+
+#include "session/session_impl.h"
+
+/// What went down with a path is sent over the next one at once.
+namespace openp2p::session {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// The peer may come to the new path a little later, and until then answers over the old one; and
+/// one of them may be lost. Each costs two datagrams.
+constexpr int kResendsMax = 4;
+/// Between them. A round trip has passed by then, and what both systems take.
+constexpr Duration kResendGapMin = 60ms;
+
+}  // namespace
+
+void SessionImpl::begin_resending(TimePoint now) {
+  if (!connection_) return;
+  resends_left_ = kResendsMax;
+  resend_at_ = now;
+  acknowledged_before_ = connection_->traffic().bytes_acknowledged;
+  resend(now);
+}
+
+/// Its own timer has backed off while there was no path, and would go on waiting.
+void SessionImpl::resend(TimePoint now) {
+  if (resends_left_ == 0 || now < resend_at_) return;
+  const bool has_passed = connection_->traffic().bytes_acknowledged > acknowledged_before_;
+  if (!selected_ || has_passed || !connection_->probe_now(now)) {
+    resends_left_ = 0;
+    return;
+  }
+  --resends_left_;
+  const Duration rtt = finder_->selected_rtt().value_or(kResendGapMin);
+  resend_at_ = now + std::max(kResendGapMin, rtt * 3 / 2);
+}
+
+}  // namespace openp2p::session
