@@ -8,6 +8,8 @@ namespace {
 
 constexpr std::uint64_t kBitsPerMbit = 1'000'000;
 constexpr std::uint64_t kRefusedCode = 2;
+constexpr std::size_t kHeadersV4 = 28;  ///< IP and UDP.
+constexpr std::size_t kHeadersV6 = 48;
 /// Offers that say something new leave no closer together than this.
 constexpr Duration kOfferGap = std::chrono::milliseconds(250);
 
@@ -118,12 +120,19 @@ void Lending::tell_offer() {
   if (told_ != now && server_.send_share_offer(now)) told_ = now;
 }
 
-/// What the node sends beyond what it relays for strangers is its own, and goes first.
+void Lending::on_sent(const session::Transmit& transmit) {
+  const std::size_t segment = std::max<std::size_t>(transmit.segment_bytes, 1);
+  const std::size_t datagrams = (transmit.bytes + segment - 1) / segment;
+  sent_bytes_ += transmit.bytes + datagrams * (transmit.to.ip.is_v4() ? kHeadersV4 : kHeadersV6);
+}
+
+/// What the node sends beyond what it relays is its own, and goes first. (What it relays for own
+/// nodes does so too: the service knows of that.)
 void Lending::measure_own_rate() {
   const Duration passed = context_.now - measured_at_;
   if (passed < kRateEvery) return;
-  const std::uint64_t lent = std::min(service_.counters().lent_bytes, sent_bytes_);
-  const std::uint64_t own = sent_bytes_ - lent;
+  const std::uint64_t relayed = std::min(service_.counters().wire_bytes, sent_bytes_);
+  const std::uint64_t own = sent_bytes_ - relayed;
   const double seconds = std::chrono::duration<double>(passed).count();
   const std::uint64_t bytes = own - std::min(measured_bytes_, own);
   own_bits_per_second_ = static_cast<std::uint64_t>(static_cast<double>(bytes) * 8 / seconds);

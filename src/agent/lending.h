@@ -45,8 +45,8 @@ class Lending final : public relay::RelayHost {
   forward::StreamUser* on_stream(relay::Hop& hop, session::StreamId id);
   void on_secret(const RelaySecretKey& secret);
   void on_server_connected();
-  /// Bytes that the node sent, of whatever kind.
-  void on_sent(std::size_t bytes) { sent_bytes_ += bytes; }
+  /// What the node sent, of whatever kind.
+  void on_sent(const session::Transmit& transmit);
   void on_nodes_changed() { service_.on_network_changed(context_.now); }
   /// Whether an allocation has this end.
   bool has_end(const NodeId& id);
@@ -86,7 +86,7 @@ class Lending final : public relay::RelayHost {
   std::optional<ShareOffer> told_;
   TimePoint told_at_;
   bool is_offer_due_ = false;
-  std::uint64_t sent_bytes_ = 0;
+  std::uint64_t sent_bytes_ = 0;      ///< As the network carries them.
   std::uint64_t measured_bytes_ = 0;  ///< Own ones, when they were last looked at.
   TimePoint measured_at_;
   std::uint64_t own_bits_per_second_ = 0;

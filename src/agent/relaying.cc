@@ -91,7 +91,7 @@ void Relaying::on_server_lost() { hops_.on_session_lost(server_.server_id()); }
 
 bool Relaying::carry(const session::Transmit& transmit, ByteView bytes) {
   if (relays_.carry(transmit, bytes)) return true;
-  lending_.on_sent(bytes.size());
+  lending_.on_sent(transmit);
   return false;
 }
 

@@ -20,6 +20,20 @@ void write_u24(std::uint32_t value, MutableByteView out) {
   out[2] = static_cast<std::byte>(value);
 }
 
+constexpr std::size_t kIpv4Header = 20;
+constexpr std::size_t kIpv6Header = 40;
+constexpr std::size_t kUdpHeader = 8;
+constexpr std::size_t kTcpHeader = 32;    // With timestamps (RFC 7323).
+constexpr std::size_t kFramingBytes = 2;  // RFC 4571.
+
+std::size_t network_headers(session::Session& session) {
+  const auto path = session.path();
+  const std::size_t ip = !path || path->remote.ip.is_v4() ? kIpv4Header : kIpv6Header;
+  const path::PathFinder* paths = session.paths();
+  const bool is_tcp = paths != nullptr && paths->direct_transport() == path::Transport::kTcp;
+  return ip + (is_tcp ? kTcpHeader + kFramingBytes : kUdpHeader);
+}
+
 }  // namespace
 
 Hop::Hop(session::Session& session) : session_(&session) {
@@ -40,6 +54,19 @@ std::size_t Hop::datagram_max() const {
   if (session_ == nullptr) return 0;
   const std::size_t payload = session_->sealed_payload_max();
   return payload > kChannelBytes ? payload - kChannelBytes : 0;
+}
+
+bool Hop::is_relayed() const {
+  const path::PathFinder* paths = session_ == nullptr ? nullptr : session_->paths();
+  const Path* selected = paths == nullptr ? nullptr : paths->selected();
+  return selected != nullptr && path::is_relayed(selected->socket);
+}
+
+std::size_t Hop::header_bytes(TimePoint now) {
+  if (session_ == nullptr || headers_at_ == now) return header_bytes_;
+  headers_at_ = now;
+  header_bytes_ = kChannelBytes + session::kSealedOverhead + network_headers(*session_);
+  return header_bytes_;
 }
 
 bool Hop::send(Way way, Channel channel, ByteView datagram) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/time.h"
@@ -51,6 +52,11 @@ class Hop final : public session::SealedHandler {
   void set_receiver(Way way, HopReceiver* receiver);
   /// The largest inner datagram that fits now.
   std::size_t datagram_max() const;
+  /// The session itself goes over a relay now.
+  bool is_relayed() const;
+  /// What the network carries beside each inner datagram: channel, seal, UDP and IP headers; over
+  /// TCP those of a segment as long.
+  std::size_t header_bytes(TimePoint now);
   /// Copies the datagram into the session's queue. False: dropped (and counted by the session).
   bool send(Way way, Channel channel, ByteView datagram);
 
@@ -65,6 +71,8 @@ class Hop final : public session::SealedHandler {
   session::Session* session_;
   HopReceiver* from_relay_ = nullptr;
   HopReceiver* to_relay_ = nullptr;
+  std::optional<TimePoint> headers_at_;  ///< Asked once for all datagrams of a batch.
+  std::size_t header_bytes_ = 0;
   std::uint64_t malformed_ = 0;
   std::uint64_t unwanted_ = 0;
 };

@@ -18,10 +18,13 @@ void RelayService::Impl::on_end_datagram(RelayEnd& end, Channel channel, Mutable
     ++counters_.dropped_alone;
     return;
   }
-  if (!is_shaped(*allocation) || shaper_.pass(datagram.size(), now)) {
+  if (!is_shaped(*allocation)) return carry(*allocation, to, datagram, now);
+  const std::size_t header_bytes = allocation->sides[to].end->hop().header_bytes(now);
+  if (shaper_.pass(datagram.size() + header_bytes, now)) {
     return carry(*allocation, to, datagram, now);
   }
-  if (shaper_.queue(AllocationTable::place_of(channel) * 2 + to, datagram)) return;
+  const std::uint32_t flow = AllocationTable::place_of(channel) * 2 + to;
+  if (shaper_.queue(flow, datagram, header_bytes)) return;
   ++counters_.dropped_cap;
   ++allocation->dropped;
 }
@@ -36,11 +39,14 @@ void RelayService::Impl::carry(Allocation& allocation, unsigned to, ByteView dat
   }
   ++counters_.datagrams;
   counters_.bytes += datagram.size();
+  const std::size_t wire_bytes = datagram.size() + side.end->hop().header_bytes(now);
+  counters_.wire_bytes += wire_bytes;
   allocation.rate.add(datagram.size(), now);
   const bool is_receipt_due = side.receipts.on_delivered(datagram.size(), now);
-  if (!allocation.is_lent()) return own_meter_.add(datagram.size(), now);
+  if (!allocation.is_lent()) return own_meter_.add(wire_bytes, now);
   counters_.lent_bytes += datagram.size();
-  lent_meter_.add(datagram.size(), now);
+  counters_.lent_wire_bytes += wire_bytes;
+  lent_meter_.add(wire_bytes, now);
   if (is_receipt_due) ask_for_receipt(allocation, to, now);
 }
 

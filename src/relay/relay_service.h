@@ -73,7 +73,8 @@ class RelayService final {
   /// What the server told; without both, only nodes of this network are let in.
   void set_secret(const TicketSecret& secret);
   void set_server_time(WallTime server_time, TimePoint now);
-  /// What is lent to strangers, in all; kLendNothing ends their allocations. At any time.
+  /// What is lent to strangers, in all: bits per second that this node sends for them, IP headers
+  /// included. kLendNothing ends their allocations. At any time.
   void set_cap(std::uint64_t bits_per_second, TimePoint now);
   std::uint64_t cap() const;
   /// This node's own traffic, bits per second: goes first, what is lent is the cap less this, but
@@ -116,9 +117,11 @@ class RelayService final {
   std::uint64_t lent_bits_per_second(TimePoint now) const;  ///< In use by strangers, lately.
 
   struct Counters {
-    std::uint64_t datagrams = 0;  ///< Handed on.
-    std::uint64_t bytes = 0;
-    std::uint64_t lent_bytes = 0;      ///< Of these, for strangers.
+    std::uint64_t datagrams = 0;   ///< Handed on.
+    std::uint64_t bytes = 0;       ///< Of these, without what relaying adds.
+    std::uint64_t lent_bytes = 0;  ///< Of these, for strangers.
+    std::uint64_t wire_bytes = 0;  ///< As the network carries them, IP headers included.
+    std::uint64_t lent_wire_bytes = 0;
     std::uint64_t dropped_cap = 0;     ///< Datagrams over the cap.
     std::uint64_t dropped_path = 0;    ///< The other end's session could not take them.
     std::uint64_t dropped_alone = 0;   ///< The other end is not there yet.

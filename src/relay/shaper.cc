@@ -131,11 +131,13 @@ std::uint32_t Shaper::take_slot() {
   return index;
 }
 
-bool Shaper::queue(FlowId id, ByteView datagram) {
+bool Shaper::queue(FlowId id, ByteView datagram, std::size_t header_bytes) {
+  CHECK(header_bytes <= UINT16_MAX);
   Flow& flow = flows_[id];
   if (!has_room(flow, datagram.size())) return false;
   const std::uint32_t index = take_slot();
   slots_[index].bytes.assign(datagram.begin(), datagram.end());
+  slots_[index].header_bytes = static_cast<std::uint16_t>(header_bytes);
   slots_[index].next = kNone;
   (flow.last == kNone ? flow.first : slots_[flow.last].next) = index;
   flow.last = index;
@@ -182,7 +184,7 @@ std::optional<Shaper::Item> Shaper::poll(TimePoint now) {
   User& user = users_[flow.user];
   const std::uint32_t index = flow.first;
   Slot& slot = slots_[index];
-  const auto bytes = static_cast<double>(slot.bytes.size());
+  const auto bytes = static_cast<double>(slot.bytes.size() + slot.header_bytes);
   tokens_ -= bytes;
   flow.deficit -= bytes;
   user.deficit -= bytes;

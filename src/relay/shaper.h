@@ -19,7 +19,8 @@
 ///
 /// While nothing waits and the bucket has tokens, a datagram passes at once, without a copy here.
 /// One that waits is copied once, into memory that is used again: in steady state nothing is
-/// allocated. Sans-I/O. Threading: one owner.
+/// allocated. What counts is what the network carries, headers included: a cap is a promise to who
+/// pays for a line. Sans-I/O. Threading: one owner.
 namespace openp2p::relay {
 
 class Shaper {
@@ -54,10 +55,12 @@ class Shaper {
   void add(FlowId flow, const Account& account);
   void remove(FlowId flow);  ///< With what waits.
 
-  /// True: nothing waits and there are tokens. They are taken: send it now. Else queue() it.
+  /// True: nothing waits and there are tokens for this much, headers included. They are taken: send
+  /// it now. Else queue() it.
   bool pass(std::size_t bytes, TimePoint now);
-  /// False: the flow's queue is full; the datagram is dropped.
-  bool queue(FlowId flow, ByteView datagram);
+  /// With headers of so many bytes, at most 65,535. False: the flow's queue is full; the datagram
+  /// is dropped.
+  bool queue(FlowId flow, ByteView datagram, std::size_t header_bytes);
 
   struct Item {
     FlowId flow;
@@ -79,6 +82,7 @@ class Shaper {
   struct Slot {
     Bytes bytes;
     std::uint32_t next = kNone;
+    std::uint16_t header_bytes = 0;
   };
   /// A ring of what has something waiting: flows of a user, users of the shaper.
   struct Ring {

@@ -31,7 +31,7 @@ struct Line {
     offered[flow] += bytes;
     if (shaper.pass(bytes, now)) {
       sent[flow] += bytes;
-    } else if (!shaper.queue(flow, Bytes(bytes))) {
+    } else if (!shaper.queue(flow, Bytes(bytes), 0)) {
       dropped[flow] += bytes;
     }
   }
@@ -214,13 +214,28 @@ TEST(Shaper, TakesANewCapAtOnce) {
   EXPECT_NEAR(line.mbit(0, 10s), 20.0, 0.7);
 }
 
+TEST(Shaper, CountsHeadersAsWell) {
+  Line line(10'000'000);
+  line.add(0, 1);
+  std::size_t count = 0;
+  while (line.shaper.queue(0, Bytes(100), 60)) {
+  }
+  for (const TimePoint end = line.now + 10s; line.now < end; line.now += 1ms) {
+    while (line.shaper.poll(line.now)) {
+      ++count;
+      ASSERT_TRUE(line.shaper.queue(0, Bytes(100), 60));
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(count) * 160 * 8 / 10, 9.9e6, 0.1e6);
+}
+
 TEST(Shaper, KeepsTheOrderOfAFlow) {
   Line line(1'000'000);
   line.add(0, 0);
   while (line.shaper.pass(kDatagram, line.now)) {
   }
   for (int i = 0; i < 10; ++i) {
-    ASSERT_TRUE(line.shaper.queue(0, Bytes(100, static_cast<std::byte>(i))));
+    ASSERT_TRUE(line.shaper.queue(0, Bytes(100, static_cast<std::byte>(i)), 0));
   }
   for (int i = 0; i < 10;) {
     line.now += 1ms;

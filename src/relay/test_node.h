@@ -81,6 +81,13 @@ class TestNode final : public session::Gatekeeper, public RelayHost, public Rela
   session::Endpoint& endpoint() { return *endpoint_; }
   RelayService& service() { return *service_; }
   void poke() { driver_->poke(); }
+  std::uint64_t bytes_sent() const {  ///< In UDP payloads, to all relays and ends.
+    std::uint64_t bytes = 0;
+    for (const auto& link : links) {
+      if (link->hop && link->hop->session() != nullptr) bytes += link->hop->session()->bytes_sent();
+    }
+    return bytes;
+  }
   HopLink& dial(TestNode& relay) {
     links.push_back(std::make_unique<HopLink>(*this));
     endpoint_->dial(relay.id(), {relay.address}, *links.back(), host_.now());
