@@ -133,8 +133,9 @@ bool SignalWays::send_letters(const NodeId& to, ByteView body) {
 }
 
 /// Who carried it may have kept it: offers have to be new, all else belongs to an attempt of now.
+/// Relays of others, which bring letters unasked, must not use up what is verified at all.
 void SignalWays::on_letter(const NodeId& relay, const NodeId& from, ByteView body) {
-  const bool is_due = is_member(from) && letters_in_.take(context_.now);
+  const bool is_due = is_member(relay) && is_member(from) && letters_in_.take(context_.now);
   const auto signal = is_due ? decode_signal(body, from, context_.identity.id())
                              : Result<PeerSignal>(SignalError::kNotForUs);
   const bool is_offer = signal && signal->kind == PeerSignal::Kind::kOffer;

@@ -164,6 +164,18 @@ TEST_F(LettersTest, AFloodCostsAHundredSignaturesAndThenTwentyASecond) {
   EXPECT_EQ(counters().letters_challenged, 120U);
 }
 
+TEST_F(LettersTest, RelaysOfOthersBringNoneAndKeepNoneOut) {
+  PeerSignal fresh = offer();
+  fresh.echo = echo_of(fresh, eve_);
+  for (int i = 0; i < 2'000; ++i) bring(eve_, fresh);
+  EXPECT_EQ(counters().letters_refused, 2'000U);
+  EXPECT_TRUE(taken_.empty());
+
+  fresh.echo = echo_of(fresh, carrier_);
+  bring(carrier_, fresh);
+  EXPECT_EQ(counters().letters_taken, 1U);
+}
+
 TEST_F(LettersTest, ItIsSaidWhichWayASignalTravels) {
   EXPECT_FALSE(ways_.send(peer_.id(), Bytes(100), 1));  // Nobody knows where the peer was.
 

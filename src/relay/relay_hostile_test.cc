@@ -342,6 +342,19 @@ TEST(RelayHostile, ARelayThatReplaysHarmsNothing) {
   });
 }
 
+TEST(RelayHostile, ARelayThatFloodsHarmsNothing) {
+  Random random(5);
+  expect_unharmed(24, [&](RelayWorld& net, Channel channel, MutableByteView datagram) {
+    for (int i = 0; i < 20; ++i) {  // As the inner session's packets begin, and as anything does.
+      Bytes forged = to_bytes(datagram);
+      const std::size_t kept = random.chance(0.5) ? std::min<std::size_t>(9, forged.size()) : 0;
+      random.fill(MutableByteView(forged).subspan(kept));
+      net.b.give(channel, forged, net.b.now());
+    }
+    net.b.give(channel, datagram, net.b.now());
+  });
+}
+
 TEST(RelayHostile, ARelayThatDelaysAndSwapsHarmsNothing) {
   Random random(4);
   Bytes held;
