@@ -7,11 +7,7 @@
 #include <map>
 #include <memory>
 
-#include "agent/test_party.h"
 #include "agent/test_peer_handler.h"
-#include "agent/test_platform.h"
-#include "quic/packet_protection.h"
-#include "sim/seeded_secrets.h"
 
 namespace openp2p::agent {
 namespace {
@@ -21,13 +17,6 @@ using namespace std::chrono_literals;
 class LettersTest : public testing::Test, public ServerLinkHandler, public SignalWaysHost {
  protected:
   LettersTest() {
-    session::Endpoint::Options options;
-    options.identity = &self_.key();
-    options.protection = protection_.get();
-    options.secrets = &secrets_;
-    endpoint_.emplace(options);
-    context_.endpoint = &*endpoint_;
-    context_.wake = [] {};
     for (const Party* member : {&peer_, &carrier_, &other_carrier_}) {
       NodeRecord record;
       record.id = member->id();
@@ -76,11 +65,9 @@ class LettersTest : public testing::Test, public ServerLinkHandler, public Signa
   std::vector<path::Candidate> local_candidates() const override { return {}; }
 
   const Party self_{1}, peer_{2}, carrier_{3}, other_carrier_{4}, eve_{5};
-  std::unique_ptr<quic::PacketProtection> protection_ = quic::make_packet_protection();
-  sim::SeededSecrets secrets_{6};
-  NoPlatform platform_;
-  NodeContext context_{self_.key(), platform_, secrets_, Log(), Random(7), 8, {}, nullptr, {}};
-  std::optional<session::Endpoint> endpoint_;
+  BareNode bare_{self_};
+  sim::SeededSecrets& secrets_ = bare_.secrets;
+  NodeContext& context_ = bare_.context;
   QuietPeerHandler handler_;
   std::map<NodeId, std::unique_ptr<PeerLink>> links_;
   ServerLink server_{context_, *this, {}};

@@ -4,11 +4,7 @@
 
 #include <set>
 
-#include "agent/test_party.h"
 #include "agent/test_peer_handler.h"
-#include "agent/test_platform.h"
-#include "quic/packet_protection.h"
-#include "sim/seeded_secrets.h"
 
 namespace openp2p::agent {
 namespace {
@@ -17,15 +13,6 @@ using namespace std::chrono_literals;
 
 class StrangerLinksTest : public testing::Test, public StrangerHandler {
  protected:
-  StrangerLinksTest() {
-    session::Endpoint::Options options;
-    options.identity = &node_.key();
-    options.protection = protection_.get();
-    options.secrets = &secrets_;
-    endpoint_.emplace(options);
-    context_.endpoint = &*endpoint_;
-    context_.wake = [] {};
-  }
   void offer(const Party& from) {
     PeerSignal signal;
     signal.from = from.id();
@@ -48,11 +35,9 @@ class StrangerLinksTest : public testing::Test, public StrangerHandler {
   bool is_stranger_needed(const NodeId& id) override { return needed_.contains(id); }
 
   const Party node_{1}, stranger_{2};
-  std::unique_ptr<quic::PacketProtection> protection_ = quic::make_packet_protection();
-  sim::SeededSecrets secrets_{3};
-  NoPlatform platform_;
-  NodeContext context_{node_.key(), platform_, secrets_, Log(), Random(4), 5, {}, nullptr, {}};
-  std::optional<session::Endpoint> endpoint_;
+  BareNode bare_{node_};
+  sim::SeededSecrets& secrets_ = bare_.secrets;
+  NodeContext& context_ = bare_.context;
   std::set<NodeId> needed_;
   QuietPeerHandler fake_;
   StrangerLinks links_{context_, fake_, *this};

@@ -2,9 +2,36 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <optional>
+
 #include "agent/peer_link.h"
+#include "agent/test_party.h"
+#include "agent/test_platform.h"
+#include "quic/packet_protection.h"
+#include "sim/seeded_secrets.h"
 
 namespace openp2p::agent {
+
+/// What parts of a node stand on, with nothing around it: no machine, no network, no time.
+struct BareNode {
+  explicit BareNode(const Party& party)
+      : context{party.key(), platform, secrets, Log(), Random(4), 5, {}, nullptr, {}} {
+    session::Endpoint::Options options;
+    options.identity = &party.key();
+    options.protection = protection.get();
+    options.secrets = &secrets;
+    endpoint.emplace(options);
+    context.endpoint = &*endpoint;
+    context.wake = [] {};
+  }
+
+  std::unique_ptr<quic::PacketProtection> protection = quic::make_packet_protection();
+  sim::SeededSecrets secrets{3};
+  NoPlatform platform;
+  NodeContext context;
+  std::optional<session::Endpoint> endpoint;
+};
 
 /// The node that links belong to, for tests in which none of them gets a session: a public address,
 /// one of its LAN, and what is sent.
