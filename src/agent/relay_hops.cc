@@ -47,6 +47,12 @@ void RelayHops::on_client_lost(relay::RelayClient& client) {
   for (Entry& entry : entries_) entry.is_client_over |= entry.client.get() == &client;
 }
 
+void RelayHops::on_path_changed(const NodeId& party) {
+  for (Entry& entry : entries_) {
+    if (entry.party == party && service_ != nullptr) service_->on_hop_moved(entry.hop);
+  }
+}
+
 void RelayHops::on_session_lost(const NodeId& party) {
   for (Entry& entry : entries_) {
     session::Session* session = entry.hop.session();

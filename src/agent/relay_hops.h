@@ -32,6 +32,8 @@ class RelayHops {
   relay::RelayClient* client_of(session::Session& session, const Use& use);
   /// From RelayClientHandler::on_relay_lost(): another may be made while the session lives.
   void on_client_lost(relay::RelayClient& client);
+  /// The session with this party uses another path.
+  void on_path_changed(const NodeId& party);
   /// The session with this party is over. Its stream users have heard of it.
   void on_session_lost(const NodeId& party);
   void sweep();  ///< Between inputs.

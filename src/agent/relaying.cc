@@ -64,6 +64,7 @@ Relaying::Relaying(NodeContext& context, ServerLink& server, PeerLinkHandler& no
 
 void Relaying::on_peer_path(PeerLink& peer) {
   relays_.on_peer_path(peer);
+  hops_.on_path_changed(peer.record().id);
   if (peer.has_direct()) relays_.on_hop_ready();
 }
 

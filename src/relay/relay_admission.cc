@@ -73,6 +73,7 @@ std::optional<RelayService::Impl::Refusal> RelayService::Impl::check_right(
   if (wish.peer == end.node() || wish.peer == options_.self) {
     return Refusal{RefusalCode::kTicketInvalid, "an allocation is for two nodes and a third"};
   }
+  if (end.hop().is_relayed()) return Refusal{RefusalCode::kRelayedHop, kRelayedText};
   if (auto refusal = check_lending(end, wish)) return refusal;
   if (wish.ticket) {
     if (auto refusal = check_code(end, wish, now)) return refusal;

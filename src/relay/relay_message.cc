@@ -9,7 +9,7 @@
 namespace openp2p::relay {
 namespace {
 
-static_assert(static_cast<int>(RefusalCode::kTooManyGuesses) == proto::Refused::TOO_MANY_GUESSES);
+static_assert(static_cast<int>(RefusalCode::kRelayedHop) == proto::Refused::RELAYED_HOP);
 
 std::string to_string(ByteView bytes) { return std::string(as_text(bytes)); }
 

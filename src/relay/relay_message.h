@@ -34,6 +34,7 @@ enum class RefusalCode : std::uint8_t {
   kNotSharing,
   kFull,
   kTooManyGuesses,
+  kRelayedHop,
 };
 
 struct AllocateMessage {

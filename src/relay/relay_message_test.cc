@@ -56,8 +56,8 @@ TEST(RelayMessage, ThoseOfARelayRoundTrip) {
   EXPECT_EQ(allocated.channel, 2u);
   EXPECT_EQ(allocated.bits_per_second, 10'000'000u);
   EXPECT_TRUE(allocated.is_peer_there);
-  const auto refused = through_relay(RefusedMessage{9, RefusalCode::kTooManyGuesses, "no"});
-  EXPECT_EQ(refused.code, RefusalCode::kTooManyGuesses);
+  const auto refused = through_relay(RefusedMessage{9, RefusalCode::kRelayedHop, "no"});
+  EXPECT_EQ(refused.code, RefusalCode::kRelayedHop);
   EXPECT_EQ(refused.text, "no");
   EXPECT_EQ(through_relay(JoinedMessage{4}).channel, 4u);
   EXPECT_EQ(through_relay(LeftMessage{4, "gone"}).text, "gone");

@@ -95,6 +95,15 @@ void RelayService::Impl::forget(Hop& hop) {
   hops_.erase(&hop);
 }
 
+/// The second relay would carry a session that it knows nothing of, and each end thinks itself
+/// closer than it is.
+void RelayService::Impl::on_hop_moved(Hop& hop) {
+  const auto state = hops_.find(&hop);
+  if (state == hops_.end() || state->second.end == nullptr || !hop.is_relayed()) return;
+  RelayEnd& end = *state->second.end;
+  while (!end.allocations.empty()) end_allocation(*end.allocations.back(), kRelayedText);
+}
+
 void RelayService::Impl::sweep() {
   if (!std::exchange(has_gone_ends_, false)) return;
   ends_.remove_if([](const auto& end) { return end->is_gone() && end->is_stream_closed(); });
@@ -232,6 +241,7 @@ void RelayService::on_network_changed(TimePoint) { impl_->on_network_changed(); 
 forward::StreamUser* RelayService::on_stream(Hop& hop, session::StreamId id) {
   return impl_->on_stream(hop, id);
 }
+void RelayService::on_hop_moved(Hop& hop) { impl_->on_hop_moved(hop); }
 void RelayService::forget(Hop& hop) { impl_->forget(hop); }
 void RelayService::sweep() { impl_->sweep(); }
 void RelayService::stop(std::string_view why, TimePoint) { impl_->stop(why); }

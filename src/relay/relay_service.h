@@ -87,6 +87,9 @@ class RelayService final {
   /// (a second one in the same session). The user lives until forget(hop), or sweep() after its
   /// on_stream_closed().
   forward::StreamUser* on_stream(Hop& hop, session::StreamId id);
+  /// The hop's session uses another path. While that goes over a relay nothing is carried over it:
+  /// its allocations end, and none is made.
+  void on_hop_moved(Hop& hop);
   /// Ends what the hop has here, if anything. Not from inside a call of the session.
   void forget(Hop& hop);
   /// Destroys what finished: between inputs.

@@ -40,6 +40,8 @@ class RelayService::Impl final : public RelayEndHandler {
   /// The last receipts of an allocation that ended come so late at most, and of so many.
   static constexpr Duration kLastReceiptPatience = std::chrono::seconds(15);
   static constexpr std::size_t kEndedMax = 1'024;
+  static constexpr std::string_view kRelayedText =
+      "the session with the relay goes over a relay itself";
 
   explicit Impl(const Options& options);
   ~Impl() override;
@@ -50,6 +52,7 @@ class RelayService::Impl final : public RelayEndHandler {
   void on_network_changed();
   forward::StreamUser* on_stream(Hop& hop, session::StreamId id);
   void forget(Hop& hop);
+  void on_hop_moved(Hop& hop);
   void sweep();
   void stop(std::string_view why);
   void on_timeout(TimePoint now);

@@ -191,6 +191,43 @@ TEST(RelayService, EndsAllocationsOfAnEndWhoseSessionIsGone) {
   EXPECT_FALSE(a.session.written[session::StreamId(0)].empty()) << "it is told";
 }
 
+/// What the session of an end with the relay goes over.
+struct OwnPath {
+  explicit OwnPath(TestSession& session) : finder({}, Random(1), Log(), TimePoint()) {
+    session.finder = &finder;
+  }
+  void relay() { finder.add_relayed({kSocket, {IpAddress::loopback_v4(), 1}}, TimePoint()); }
+  void go_direct() { finder.remove_socket(kSocket, TimePoint()); }
+  static constexpr SocketId kSocket{path::kRelayedSocketFirst + 1};
+  path::PathFinder finder;
+};
+
+TEST(RelayService, CarriesNothingOverAnotherRelay) {
+  Relayed relay;
+  auto& a = relay.add_end(1);
+  auto& b = relay.add_end(2);
+  auto& c = relay.add_end(3);
+  OwnPath path(b.session);
+  relay.join(a, b, std::nullopt);
+  relay.join(a, c, std::nullopt);
+
+  path.relay();
+  relay.service->on_hop_moved(b.hop);
+
+  ASSERT_EQ(relay.service->allocation_count(), 1u) << "that of the others stays";
+  EXPECT_EQ(relay.service->report(relay.at)[0].other, node(3));
+  const auto refused = [&] { return relay.service->counters().refused; };
+  Relayed::say(b, AllocateMessage{2, node(1), std::nullopt});
+  EXPECT_EQ(refused(), 1u);
+  Relayed::say(a, AllocateMessage{3, node(2), std::nullopt});
+  EXPECT_EQ(refused(), 1u) << "its own hop is direct";
+  path.go_direct();
+  relay.service->on_hop_moved(b.hop);
+  Relayed::say(b, AllocateMessage{3, node(1), std::nullopt});
+  EXPECT_EQ(relay.service->allocation_count(), 2u);
+  EXPECT_EQ(refused(), 1u);
+}
+
 TEST(RelayService, KeepsUncappedPairsWhenTheCapComesAndGoes) {
   Relayed net;
   auto& a = net.add_end(1);

@@ -8,27 +8,23 @@
 #include <utility>
 
 #include "base/check.h"
-#include "session/session.h"
+#include "session/test_session.h"
 
 /// A session of nothing but memory: what is written to its streams and its sealed queue is there to
 /// be taken, given to another one, changed or lost.
 namespace openp2p::relay {
 
-class TestSession final : public session::Session {
+class TestSession final : public session::FakeSession {
  public:
   explicit TestSession(const NodeId& peer, bool is_incoming = false)
       : peer_(peer), is_incoming_(is_incoming) {}
 
   const NodeId& peer() const override { return peer_; }
-  bool is_established() const override { return true; }
   bool is_incoming() const override { return is_incoming_; }
-  std::optional<Path> path() const override { return std::nullopt; }
-  path::PathFinder* paths() override { return nullptr; }
+  path::PathFinder* paths() override { return finder; }
   Duration rtt() const override { return std::chrono::milliseconds(10); }
 
   Result<session::StreamId> open_stream() override { return session::StreamId(next_stream_++); }
-  MutableByteView write_room(session::StreamId) override { return {}; }
-  void commit(session::StreamId, std::size_t) override {}
   std::size_t write(session::StreamId id, ByteView data) override {
     const ByteView taken = data.first(std::min(data.size(), stream_room));
     stream_room -= taken.size();
@@ -36,11 +32,7 @@ class TestSession final : public session::Session {
     out.insert(out.end(), taken.begin(), taken.end());
     return taken.size();
   }
-  void finish(session::StreamId) override {}
   void reset(session::StreamId id, std::uint64_t) override { was_reset[id] = true; }
-  void stop(session::StreamId, std::uint64_t) override {}
-  void consume(session::StreamId, std::size_t) override {}
-  void close(std::uint64_t, std::string_view, TimePoint) override {}
 
   void set_sealed_handler(session::SealedUse, session::SealedHandler* to) override { handler = to; }
   std::size_t sealed_payload_max() const override { return kPayloadMax; }
@@ -53,15 +45,13 @@ class TestSession final : public session::Session {
     ++sealed;
     if (on_sealed) on_sealed(ByteView(room_).first(room_bytes_));
   }
-  void export_key(std::string_view, ByteView, MutableByteView) const override {}
-  std::uint64_t bytes_received() const override { return 0; }
-  std::uint64_t bytes_sent() const override { return 0; }
 
   static constexpr std::size_t kPayloadMax = 1'443;
   std::map<session::StreamId, Bytes> written;  ///< To be taken by the test.
   std::map<session::StreamId, bool> was_reset;
   std::function<void(ByteView)> on_sealed;  ///< A payload leaves.
   session::SealedHandler* handler = nullptr;
+  path::PathFinder* finder = nullptr;  ///< The test's.
   std::size_t stream_room = 1 << 30;
   bool has_path = true;
   std::uint64_t sealed = 0;
