@@ -89,6 +89,9 @@ class Relaying final : public ServerRelayHandler, private RelaysHost, private St
     credit_ = credit;
     context_.wake();
   }
+  void on_account_spent(const AccountSpent& spent) override {
+    lending_.service().on_account_spent(spent.account);
+  }
   void on_stranger_signal(const NodeId& from, ByteView body,
                           std::optional<Address> seen_at) override {
     strangers_.on_signal(from, body, seen_at);

@@ -268,6 +268,9 @@ void ServerLink::on_relay_news(const ServerMessage& message) {
     return relay_handler_->on_relay_grant(*grant);
   }
   if (const auto* credit = std::get_if<Credit>(&message)) relay_handler_->on_credit(*credit);
+  if (const auto* spent = std::get_if<AccountSpent>(&message)) {
+    relay_handler_->on_account_spent(*spent);
+  }
 }
 
 void ServerLink::on_welcome(const Welcome& welcome) {

@@ -38,6 +38,7 @@ class ServerRelayHandler {
   virtual void on_relay_secret(const RelaySecretKey& secret) = 0;
   virtual void on_relay_grant(const RelayGrant& grant) = 0;
   virtual void on_credit(const Credit& credit) = 0;
+  virtual void on_account_spent(const AccountSpent&) {}
   /// From a node of another network, with which a relay was granted to one of the two.
   virtual void on_stranger_signal(const NodeId& from, ByteView body,
                                   std::optional<Address> seen_at) = 0;

@@ -5,6 +5,7 @@
 
 #include "control.pb.h"
 #include "wire/codec.h"
+#include "wire/join_token.h"
 
 namespace openp2p::agent {
 namespace {
@@ -49,6 +50,10 @@ Welcome to_welcome(const control::Welcome& message) {
     if (welcome.stun_servers.size() < kStunServersMax) {
       welcome.stun_servers.push_back(printable(server));
     }
+  }
+  for (const std::string& address : message.server_addresses()) {
+    if (welcome.server_addresses.size() == kServerAddressesMax) break;
+    if (JoinToken::is_valid_address(address)) welcome.server_addresses.push_back(address);
   }
   return welcome;
 }
@@ -148,6 +153,13 @@ Credit to_credit(const control::Credit& message) {
   return credit;
 }
 
+ServerMessage to_account_spent(const control::AccountSpent& message) {
+  AccountSpent spent;
+  if (message.account().size() != spent.account.size()) return UnknownServerMessage{};
+  std::memcpy(spent.account.data(), message.account().data(), spent.account.size());
+  return spent;
+}
+
 ServerMessage to_record_or_nothing(const control::Node& node) {
   if (auto record = to_record(node)) return std::move(*record);
   return UnknownServerMessage{};
@@ -197,6 +209,8 @@ Result<ServerMessage> decode_server_message(ByteView bytes) {
       return to_grant(message.relay_grant());
     case Kind::kCredit:
       return ServerMessage(to_credit(message.credit()));
+    case Kind::kAccountSpent:
+      return to_account_spent(message.account_spent());
     case Kind::KIND_NOT_SET:
       return ServerMessage(UnknownServerMessage{});
   }

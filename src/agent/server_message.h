@@ -20,6 +20,8 @@ namespace openp2p::agent {
 inline constexpr std::size_t kWelcomeNodesMax = 10'000;  ///< As many as a network may have.
 /// The server names 3; more would be tried for minutes.
 inline constexpr std::size_t kGrantRelaysMax = 8;
+/// As many as a join token names; each costs attempts when the server is dialled.
+inline constexpr std::size_t kServerAddressesMax = 8;
 inline constexpr std::size_t kTicketBytesMax = 256;  ///< Twice what relay/ticket.h needs.
 
 /// Another node of the network, as the server says.
@@ -42,6 +44,7 @@ struct Welcome {
   std::vector<NodeRecord> nodes;
   bool has_all_nodes = true;  ///< Else the others follow, each by on_node_changed().
   std::vector<std::string> stun_servers;
+  std::vector<std::string> server_addresses;  ///< "host:port"; empty: the server does not say.
 };
 
 /// Why the server turned this node away. `is_final`: trying again with the same token or key cannot
@@ -106,10 +109,15 @@ struct Credit {
   std::string reason;
 };
 
+/// To a relay: who pays for this account owes too much, and nothing more is credited.
+struct AccountSpent {
+  std::array<std::byte, 8> account{};
+};
+
 struct UnknownServerMessage {};  ///< Of a newer server, or without a sense: ignored.
 using ServerMessage =
     std::variant<UnknownServerMessage, Welcome, Refusal, CarriedSignal, FailedSignal, NodeRecord,
-                 NodeGone, Pong, RelaySecretKey, RelayGrant, Credit>;
+                 NodeGone, Pong, RelaySecretKey, RelayGrant, Credit, AccountSpent>;
 
 /// WireError::kMalformed where it is no message at all.
 Result<ServerMessage> decode_server_message(ByteView bytes);

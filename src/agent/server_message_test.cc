@@ -99,6 +99,31 @@ TEST(ServerMessage, SecretsAndIdsOfAnotherSizeAreIgnored) {
   EXPECT_TRUE(is_ignored(message));
 }
 
+TEST(ServerMessage, AddressesOfTheServerThatMakeNoSenseAreLeftOutAndTooManyCut) {
+  control::ServerMessage message;
+  control::Welcome& welcome = *message.mutable_welcome();
+  for (const char* bad : {"", "nowhere", "host:0x1", "a b:1", "\x1b[2J:443"}) {
+    welcome.add_server_addresses(bad);
+  }
+  for (int i = 0; i < 100; ++i) welcome.add_server_addresses("example.org:443");
+
+  const auto result = decoded<Welcome>(message);
+
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->server_addresses,
+            std::vector<std::string>(kServerAddressesMax, "example.org:443"));
+}
+
+TEST(ServerMessage, AnAccountOfAnotherSizeIsIgnored) {
+  control::ServerMessage message;
+  message.mutable_account_spent()->set_account("1234567");
+  EXPECT_TRUE(is_ignored(message));
+  message.mutable_account_spent()->set_account("12345678");
+  const auto spent = decoded<AccountSpent>(message);
+  ASSERT_TRUE(spent);
+  EXPECT_EQ(as_text(spent->account), "12345678");
+}
+
 TEST(ServerMessage, ASignalSaysWhetherItIsAStrangers) {
   control::ServerMessage message;
   message.mutable_signal()->set_node(id_text(1));

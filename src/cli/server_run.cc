@@ -167,6 +167,7 @@ int run_server(const ServerRunOptions& options) {
                               .sockets = std::move(plan->sockets),
                               .also_tcp = *also_tcp,
                               .stun_servers = numeric_only(udp_addresses),
+                              .addresses = addresses,
                               .relay_bits_per_second = options.relay_bits_per_second,
                               .relay_allowance_bytes = options.relay_allowance_bytes,
                               .log = log});

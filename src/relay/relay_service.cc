@@ -51,6 +51,13 @@ void RelayService::Impl::update_rate(TimePoint now) {
   shaper_.set_rate(std::max({left, cap_ / kRateDivisor, std::uint64_t{1}}), now);
 }
 
+void RelayService::Impl::on_account_spent(const Account& account) {
+  allocations_.for_each([&](Allocation& allocation) {
+    if (!allocation.is_lent() || allocation.ticket->account != account) return;
+    end_allocation(allocation, "this network has borrowed more than it may: it is to lend first");
+  });
+}
+
 void RelayService::Impl::on_network_changed() {
   const auto is_own = [&](const Allocation::Side& side) {
     return options_.host->is_own_node(side.node);
@@ -237,6 +244,7 @@ std::uint64_t RelayService::cap() const { return impl_->cap_; }
 void RelayService::set_own_rate(std::uint64_t bits_per_second, TimePoint now) {
   impl_->set_own_rate(bits_per_second, now);
 }
+void RelayService::on_account_spent(const Account& account) { impl_->on_account_spent(account); }
 void RelayService::on_network_changed(TimePoint) { impl_->on_network_changed(); }
 forward::StreamUser* RelayService::on_stream(Hop& hop, session::StreamId id) {
   return impl_->on_stream(hop, id);

@@ -80,6 +80,8 @@ class RelayService final {
   /// This node's own traffic, bits per second: goes first, what is lent is the cap less this, but
   /// never less than 1/20 of the cap. (Allocations of own nodes count as own by themselves.)
   void set_own_rate(std::uint64_t bits_per_second, TimePoint now);
+  /// The server says that who pays for it owes too much: what is carried on it ends.
+  void on_account_spent(const Account& account);
   /// To be called when is_own_node() may answer otherwise: ends the allocations of nodes that left.
   void on_network_changed(TimePoint now);
 

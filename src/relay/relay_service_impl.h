@@ -49,6 +49,7 @@ class RelayService::Impl final : public RelayEndHandler {
   // relay_service.cc
   void set_cap(std::uint64_t bits_per_second, TimePoint now);
   void set_own_rate(std::uint64_t bits_per_second, TimePoint now);
+  void on_account_spent(const Account& account);
   void on_network_changed();
   forward::StreamUser* on_stream(Hop& hop, session::StreamId id);
   void forget(Hop& hop);

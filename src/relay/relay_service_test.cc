@@ -191,6 +191,25 @@ TEST(RelayService, EndsAllocationsOfAnEndWhoseSessionIsGone) {
   EXPECT_FALSE(a.session.written[session::StreamId(0)].empty()) << "it is told";
 }
 
+TEST(RelayService, EndsWhatASpentAccountPaysFor) {
+  Relayed relay;
+  relay.is_one_network = false;
+  relay.service->set_cap(10'000'000, relay.at);
+  auto& a = relay.add_end(1);
+  auto& b = relay.add_end(2);
+  auto& c = relay.add_end(3);
+  Ticket other =
+      make_ticket(relay.secret, {node(9), node(1), node(3)}, TicketKind::kShared,
+                  AllocationId{std::byte{2}}, Account{std::byte{7}}, WallTime{1'000'000'000});
+  relay.join(a, b, relay.ticket(a, b));
+  relay.join(a, c, other);
+
+  relay.service->on_account_spent(Account{std::byte{7}});
+
+  ASSERT_EQ(relay.service->allocation_count(), 1u);
+  EXPECT_EQ(relay.service->report(relay.at)[0].other, node(2));
+}
+
 /// What the session of an end with the relay goes over.
 struct OwnPath {
   explicit OwnPath(TestSession& session) : finder({}, Random(1), Log(), TimePoint()) {

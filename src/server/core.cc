@@ -76,7 +76,7 @@ Core::Core(Options options)
     : store_(*options.store),
       log_(options.log),
       server_id_(options.endpoint.identity->id()),
-      directory_(std::move(options.stun_servers)),
+      directory_(std::move(options.stun_servers), std::move(options.addresses)),
       relay_secrets_(*options.endpoint.identity),
       ledger_(relay_secrets_, options.relay_allowance_bytes),
       broker_({.server = server_id_,

@@ -62,6 +62,7 @@ class Core final : private session::Gatekeeper,
     std::vector<nat::StunSocket> sockets;
     nat::SourceLimitConfig stun_limit;
     std::vector<std::string> stun_servers;  ///< "address:port", told to nodes. Primary first.
+    std::vector<std::string> addresses;     ///< Of the server, as in join tokens; told to nodes.
     OpenCall open_call;                     ///< Of CallBacks; may be empty.
     /// What each network may borrow a month without lending.
     std::uint64_t relay_allowance_bytes = kRelayAllowanceBytes;
@@ -140,6 +141,7 @@ class Core final : private session::Gatekeeper,
   };
   SignalWay signal_way(const Client& from, const NodeId& to) const;
   void on_relay_message(Client& client, const ClientMessage& message);
+  void on_receipt(Client& relay, const SignedReceipt& receipt);
   void on_report(Client& client, const RelayReport& report);
   void on_credit_query(Client& client, const CreditQuery& query);
   WallTime server_time();

@@ -190,7 +190,7 @@ TEST_F(CoreRelayTest, AFloodOfWishesIsLimitedAndHurtsNobodyElse) {
   TestNode& other = add(2, "other");
   TestNode& others_peer = add(2, "peer");
   for (int i = 0; i < 900; ++i)
-    wish(one, wish_for(two.id(), static_cast<std::uint64_t>(1'000 + i)));
+    wish(one, wish_for(two.id(), 1'000 + static_cast<std::uint64_t>(i)));
   world_.run_for(2s);
 
   const auto limited = std::ranges::count_if(one.heard, [](const ServerMessage& m) {
@@ -261,6 +261,30 @@ TEST_F(CoreRelayTest, ARemovedNodeLosesItsPermits) {
   server_.note_change();
   ASSERT_TRUE(run_until([&] { return one.is_closed(); }));
   EXPECT_EQ(server_.core().broker().permit_count(), 1U);
+}
+
+TEST_F(CoreRelayTest, ARelayIsToldWhenItWorksForNothing) {
+  TestNode& one = add(1, "one");
+  TestNode& two = add(1, "two");
+  TestNode& relay = add(2, "relay");
+  share(relay, 10'000'000);
+  const auto ticket = ticket_of(ask(one, two.id()).relays(0));
+  const auto told = [&] { return relay.find(control::ServerMessage::kAccountSpent); };
+  const auto carry = [&](std::uint64_t bytes) {
+    send_receipt(relay, ticket, one, two, bytes);
+    send_receipt(relay, ticket, two, one, 1);
+    world_.run_for(CreditLedger::kBatchInterval + 1s);
+    send_receipt(relay, ticket, one, two, bytes + 1);
+    world_.run_for(1s);
+  };
+
+  carry(Core::kRelayAllowanceBytes + kDebtMaxBytes - 1'000);
+  EXPECT_EQ(told(), nullptr) << "the debt is still credited";
+  carry(Core::kRelayAllowanceBytes + kDebtMaxBytes + 1'000);
+
+  ASSERT_NE(told(), nullptr);
+  EXPECT_EQ(told()->account_spent().account(), std::string(as_text(ByteView(ticket.account))));
+  EXPECT_EQ(one.find(control::ServerMessage::kAccountSpent), nullptr);
 }
 
 }  // namespace

@@ -32,14 +32,20 @@ void Core::on_relay_message(Client& client, const ClientMessage& message) {
   } else if (const auto* report = std::get_if<RelayReport>(&message)) {
     on_report(client, *report);
   } else if (const auto* receipt = std::get_if<SignedReceipt>(&message)) {
-    if (!client.may_send_receipt(now_.mono)) return;
-    const auto taken = ledger_.on_receipt(node, *receipt, server_time(), now_.mono);
-    if (taken.outcome == CreditLedger::Outcome::kTaken) {
-      broker_.on_use(taken.relay, taken.end, now_.mono);
-    }
+    if (client.may_send_receipt(now_.mono)) on_receipt(client, *receipt);
   } else if (const auto* query = std::get_if<CreditQuery>(&message)) {
     on_credit_query(client, *query);
   }
+}
+
+void Core::on_receipt(Client& relay, const SignedReceipt& receipt) {
+  const auto taken = ledger_.on_receipt(relay.node(), receipt, server_time(), now_.mono);
+  if (taken.outcome != CreditLedger::Outcome::kTaken) return;
+  broker_.on_use(taken.relay, taken.end, now_.mono);
+  // Its receipt says that it still carries; it cannot know that it works for nothing.
+  const auto payer = directory_.network_of(taken.end);
+  if (!payer || !ledger_.is_spent(*payer, now_.wall)) return;
+  relay.send(encode_account_spent(relay_secrets_.account(taken.relay, *payer)));
 }
 
 /// Of relays that this node may use, and of no others.

@@ -134,6 +134,11 @@ Borrowable CreditLedger::borrowable_by(const NetworkId& network, WallTime now) c
   return borrowable(known == nullptr ? CreditAccount{} : *known, terms(now, /*step=*/0));
 }
 
+bool CreditLedger::is_spent(const NetworkId& network, WallTime now) const {
+  const Borrowable left = borrowable_by(network, now);
+  return left.owed_bytes >= left.allowance_bytes + kDebtMaxBytes;
+}
+
 std::string byte_text(std::uint64_t bytes) {
   constexpr std::array<const char*, 7> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   std::size_t unit = 0;

@@ -69,6 +69,8 @@ class CreditLedger {
   void set_account(const NetworkId& network, const CreditAccount& account);
   void forget_account(const NetworkId& network) { accounts_.erase(network); }
   Borrowable borrowable_by(const NetworkId& network, WallTime now) const;
+  /// It owes so much that relays are credited with nothing more of what it borrows.
+  bool is_spent(const NetworkId& network, WallTime now) const;
   const CreditAccount* account(const NetworkId& network) const;
   CreditTerms terms(WallTime now, std::uint64_t step) const;
   std::uint64_t allowance_bytes() const { return allowance_bytes_; }

@@ -7,8 +7,9 @@
 
 namespace openp2p::server {
 
-Directory::Directory(std::vector<std::string> stun_servers)
-    : stun_servers_(std::move(stun_servers)) {}
+Directory::Directory(std::vector<std::string> stun_servers,
+                     std::vector<std::string> server_addresses)
+    : stun_servers_(std::move(stun_servers)), server_addresses_(std::move(server_addresses)) {}
 
 NodeView Directory::view(const Member& member) {
   return {.id = member.node.id,
@@ -135,7 +136,8 @@ void Directory::welcome(const Arrival& arrival, const Network& network) {
                   .server_time = arrival.server_time,
                   .observed_address = arrival.observed_address,
                   .nodes = {},
-                  .stun_servers = stun_servers_};
+                  .stun_servers = stun_servers_,
+                  .server_addresses = server_addresses_};
   std::vector<Bytes> rest;
   for (const auto& [id, member] : network.members) {
     if (id == arrival.node) continue;

@@ -53,7 +53,8 @@ class Directory {
   };
   using Effect = std::variant<Send, Close>;
 
-  explicit Directory(std::vector<std::string> stun_servers);
+  explicit Directory(std::vector<std::string> stun_servers,
+                     std::vector<std::string> server_addresses = {});
 
   /// Welcomes the node, tells the others, and closes an older session of the same node.
   void on_arrival(Arrival arrival, WallTime now);
@@ -111,6 +112,7 @@ class Directory {
   void forget_if_empty(const NetworkId& network);
 
   std::vector<std::string> stun_servers_;
+  std::vector<std::string> server_addresses_;
   std::map<NetworkId, Network> networks_;
   std::map<ConnectionId, Presence> connections_;
   std::map<NodeId, ConnectionId> sessions_;

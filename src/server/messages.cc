@@ -164,6 +164,7 @@ Bytes encode_welcome(const Welcome& welcome) {
   out.set_observed_address(welcome.observed_address);
   for (const NodeView& node : welcome.nodes) fill(*out.add_nodes(), node);
   for (const std::string& server : welcome.stun_servers) out.add_stun_servers(server);
+  for (const std::string& address : welcome.server_addresses) out.add_server_addresses(address);
   return serialized(message);
 }
 
@@ -248,6 +249,12 @@ Bytes encode_credit(const Credit& credit) {
   out.set_lent_here_bytes(credit.lent_here_bytes);
   out.set_may_borrow(credit.may_borrow);
   out.set_reason(credit.reason);
+  return serialized(message);
+}
+
+Bytes encode_account_spent(ByteView account) {
+  control::ServerMessage message;
+  message.mutable_account_spent()->set_account(to_string(account));
   return serialized(message);
 }
 

@@ -67,6 +67,7 @@ struct Welcome {
   std::string observed_address;
   std::vector<NodeView> nodes;  ///< At most kWelcomeNodesMax.
   std::vector<std::string> stun_servers;
+  std::vector<std::string> server_addresses = {};  ///< As in new join tokens.
 };
 constexpr std::size_t kWelcomeNodesMax = 256;
 
@@ -107,5 +108,6 @@ Bytes encode_pong(std::uint64_t number, WallTime server_time, std::string_view o
 Bytes encode_relay_secret(ByteView secret);
 Bytes encode_relay_grant(const RelayGrant& grant);
 Bytes encode_credit(const Credit& credit);
+Bytes encode_account_spent(ByteView account);
 
 }  // namespace openp2p::server

@@ -190,7 +190,8 @@ TEST(Welcome, FitsAMessageWithTheLongestNodes) {
                   .server_time = {INT64_MAX},
                   .observed_address = std::string(60, 'a'),
                   .nodes = {},
-                  .stun_servers = std::vector<std::string>(8, std::string(255, 's'))};
+                  .stun_servers = std::vector<std::string>(8, std::string(255, 's')),
+                  .server_addresses = std::vector<std::string>(8, std::string(255, 'a'))};
   welcome.nodes.assign(kWelcomeNodesMax, {.id = {},
                                           .name = std::string(63, 'n'),
                                           .is_online = true,

@@ -174,6 +174,7 @@ struct Server::State final : net::StreamTableHandler, path::SocketSource {
     endpoint.log = options.log;
     core_options.store = &*store;
     core_options.stun_servers = options.stun_servers;
+    core_options.addresses = options.addresses;
     core_options.relay_bits_per_second = options.relay_bits_per_second;
     core_options.relay_allowance_bytes = options.relay_allowance_bytes;
     core_options.open_call = [this](const Address& to, const IpAddress& from, Duration timeout) {

@@ -37,6 +37,7 @@ class Server {
     std::vector<ListenSocket> sockets;
     std::vector<Address> also_tcp = {};  ///< TCP alone, for networks that let few ports through.
     std::vector<std::string> stun_servers;
+    std::vector<std::string> addresses = {};  ///< As in join tokens; told to nodes.
     std::uint64_t relay_bits_per_second = 0;  ///< What the server itself relays; 0: nothing.
     /// What each network may borrow a month without lending.
     std::uint64_t relay_allowance_bytes = std::uint64_t{1} << 30;
