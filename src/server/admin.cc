@@ -10,12 +10,12 @@ constexpr std::size_t kIdDigitsMin = 8;
 
 }  // namespace
 
-Status add_user(Records& records, SecretSource& secrets, std::string email,
+Status add_user(Records& records, SecretSource& secrets, const std::string& email,
                 std::string password_hash, WallTime now) {
   User user{.email = email,
             .password_hash = std::move(password_hash),
             .network = {},
-            .network_name = std::move(email),
+            .network_name = email,
             .created_at = now};
   secrets.fill(user.network);
   return records.create_user(user);

@@ -17,7 +17,7 @@ constexpr Duration kTokenLifetime = std::chrono::hours(24);
 /// Years are for certificates; "never" is there for who wants it.
 constexpr Duration kTokenLifetimeMax = std::chrono::hours(24 * 366);
 
-Status add_user(Records& records, SecretSource& secrets, std::string email,
+Status add_user(Records& records, SecretSource& secrets, const std::string& email,
                 std::string password_hash, WallTime now);
 
 struct TokenRequest {

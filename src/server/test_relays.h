@@ -97,7 +97,10 @@ class CoreRelayTest : public testing::Test {
                                   const TestNode& other) {
     return {.relay = relay.id(), .one = one.id(), .other = other.id()};
   }
-  WallTime server_now() const { return SimulatedCore::moment(world_.now()).wall; }
+  WallTime server_now() const {
+    const auto since = world_.now().time_since_epoch();
+    return {SimulatedCore::kEpoch.us + since / std::chrono::microseconds(1)};
+  }
 
   /// `end` signs that it received so much; the relay passes it on.
   void send_receipt(TestNode& relay, const relay::Ticket& ticket, const TestNode& end,
