@@ -5,24 +5,18 @@
 #include <vector>
 
 #include "base/check.h"
-#include "session/session.h"
+#include "session/test_session.h"
 
 namespace openp2p::forward {
 
 /// A session with one stream and a sealed outbox, which keep what is written to them. Allocates
 /// nothing once its buffers have their size.
-class DatagramSession final : public session::Session {
+class DatagramSession final : public session::FakeSession {
  public:
   static constexpr session::StreamId kStream{4};
 
   DatagramSession() { sent.reserve(1 << 20); }
 
-  const NodeId& peer() const override { return peer_; }
-  bool is_established() const override { return true; }
-  bool is_incoming() const override { return false; }
-  std::optional<Path> path() const override { return std::nullopt; }
-  path::PathFinder* paths() override { return nullptr; }
-  Duration rtt() const override { return {}; }
   Result<session::StreamId> open_stream() override { return kStream; }
   MutableByteView write_room(session::StreamId) override {
     if (is_finished) return {};
@@ -47,7 +41,6 @@ class DatagramSession final : public session::Session {
   void reset(session::StreamId, std::uint64_t) override { is_finished = true; }
   void stop(session::StreamId, std::uint64_t) override { is_stopped = true; }
   void consume(session::StreamId, std::size_t bytes) override { consumed += bytes; }
-  void close(std::uint64_t, std::string_view, TimePoint) override {}
 
   void set_sealed_handler(session::SealedUse use, session::SealedHandler* taker) override {
     CHECK(use == session::SealedUse::kForward);
@@ -61,9 +54,6 @@ class DatagramSession final : public session::Session {
     return sealed[sealed_count];
   }
   void commit_sealed() override { ++sealed_count; }
-  void export_key(std::string_view, ByteView, MutableByteView) const override {}
-  std::uint64_t bytes_received() const override { return 0; }
-  std::uint64_t bytes_sent() const override { return 0; }
 
   std::vector<Bytes> sealed;  ///< The first sealed_count are what was sent.
   std::size_t sealed_count = 0;
@@ -77,7 +67,6 @@ class DatagramSession final : public session::Session {
   bool is_stopped = false;
 
  private:
-  NodeId peer_;
   Bytes ring_ = Bytes(16 << 10);
 };
 

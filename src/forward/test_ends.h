@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "forward/flow.h"
+#include "session/test_session.h"
 
 /// Both neighbours of a Flow, for tests: a session with one stream, and a local stream, each of
 /// which records what is asked of it. Neither allocates once its buffers have their size.
@@ -73,16 +74,10 @@ class FakeStream final : public LocalStream {
 };
 
 /// One stream's worth of a session.
-class FakeSession final : public session::Session {
+class FakeSession final : public session::FakeSession {
  public:
   static constexpr session::StreamId kStream{0};
 
-  const NodeId& peer() const override { return peer_; }
-  bool is_established() const override { return true; }
-  bool is_incoming() const override { return false; }
-  std::optional<Path> path() const override { return std::nullopt; }
-  path::PathFinder* paths() override { return nullptr; }
-  Duration rtt() const override { return {}; }
   Result<session::StreamId> open_stream() override { return kStream; }
   MutableByteView write_room(session::StreamId) override {
     if (is_finished || reset_code) return {};
@@ -102,14 +97,6 @@ class FakeSession final : public session::Session {
   void reset(session::StreamId, std::uint64_t code) override { reset_code = code; }
   void stop(session::StreamId, std::uint64_t code) override { stop_code = code; }
   void consume(session::StreamId, std::size_t bytes) override { consumed += bytes; }
-  void close(std::uint64_t, std::string_view, TimePoint) override {}
-  void set_sealed_handler(session::SealedUse, session::SealedHandler*) override {}
-  std::size_t sealed_payload_max() const override { return 0; }
-  MutableByteView sealed_room(session::SealedUse, std::size_t) override { return {}; }
-  void commit_sealed() override {}
-  void export_key(std::string_view, ByteView, MutableByteView) const override {}
-  std::uint64_t bytes_received() const override { return 0; }
-  std::uint64_t bytes_sent() const override { return sent.size(); }
 
   Bytes sent;
   std::size_t ring_bytes = LocalEnd::kBytesMax;  ///< Never acknowledged: what fits in all.
@@ -119,7 +106,6 @@ class FakeSession final : public session::Session {
   std::optional<std::uint64_t> stop_code;
 
  private:
-  NodeId peer_;
   Bytes ring_ = Bytes(Flow::kReadBytesMax * 2);
 };
 

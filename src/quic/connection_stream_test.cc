@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "base/check.h"
 #include "quic/test_pair.h"
 
 /// Streams over connections: order, limits, ends.
@@ -17,6 +18,18 @@ class StreamTest : public testing::TestWithParam<Backend> {
     if (!protection) GTEST_SKIP() << "this machine has no such back end";
   }
   std::unique_ptr<PacketProtection> protection;
+};
+
+/// Connected, with one stream that the client has opened.
+class OpenPair : public Pair {
+ public:
+  explicit OpenPair(const PacketProtection& protection, Duration delay = NetworkRules().delay)
+      : Pair(protection) {
+    rules.delay = delay;
+    CHECK(connect());
+    id = *client.connection->open_stream();
+  }
+  StreamId id;
 };
 
 TEST_P(StreamTest, CarriesStreamsBothWaysOverABadNetwork) {
@@ -55,71 +68,66 @@ TEST_P(StreamTest, CarriesStreamsBothWaysOverABadNetwork) {
 }
 
 TEST_P(StreamTest, StaysOpenOneWayAfterAHalfClose) {
-  Pair pair(*protection);
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
-  Sender request(pair.client, id, patterned(1, 5000));
+  OpenPair pair(*protection);
+  Sender request(pair.client, pair.id, patterned(1, 5000));
   request.push();
-  ASSERT_TRUE(pair.run(5s, [&] { return pair.server.streams[id].is_end; }));
+  ASSERT_TRUE(pair.run(5s, [&] { return pair.server.streams[pair.id].is_end; }));
   pair.run(5s);
-  EXPECT_FALSE(pair.client.streams[id].is_closed);
+  EXPECT_FALSE(pair.client.streams[pair.id].is_closed);
 
-  Sender answer(pair.server, id, patterned(2, 300'000));
+  Sender answer(pair.server, pair.id, patterned(2, 300'000));
   answer.push();
-  const bool done = pair.run(
-      20s, [&] { return pair.client.streams[id].is_closed && pair.server.streams[id].is_closed; });
+  const bool done = pair.run(20s, [&] {
+    return pair.client.streams[pair.id].is_closed && pair.server.streams[pair.id].is_closed;
+  });
 
   ASSERT_TRUE(done);
-  EXPECT_TRUE(pair.client.streams[id].data == answer.data());
-  EXPECT_TRUE(pair.server.streams[id].data == request.data());
+  EXPECT_TRUE(pair.client.streams[pair.id].data == answer.data());
+  EXPECT_TRUE(pair.server.streams[pair.id].data == request.data());
 }
 
 TEST_P(StreamTest, ResetEndsOneDirectionWithItsCode) {
-  Pair pair(*protection);
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
-  pair.client.connection->write(id, patterned(1, 500'000));
+  OpenPair pair(*protection);
+  pair.client.connection->write(pair.id, patterned(1, 500'000));
   pair.run(15ms);
 
-  pair.client.connection->reset(id, kErrorCodeMax);
-  EXPECT_EQ(pair.client.connection->write(id, as_bytes("more")), 0u);
-  ASSERT_TRUE(pair.run(5s, [&] { return pair.server.streams[id].reset_code.has_value(); }));
-  EXPECT_EQ(pair.server.streams[id].reset_code, kErrorCodeMax);
-  EXPECT_FALSE(pair.server.streams[id].is_end);
-  Sender answer(pair.server, id, patterned(2, 5000));
+  pair.client.connection->reset(pair.id, kErrorCodeMax);
+  EXPECT_EQ(pair.client.connection->write(pair.id, as_bytes("more")), 0u);
+  ASSERT_TRUE(pair.run(5s, [&] { return pair.server.streams[pair.id].reset_code.has_value(); }));
+  EXPECT_EQ(pair.server.streams[pair.id].reset_code, kErrorCodeMax);
+  EXPECT_FALSE(pair.server.streams[pair.id].is_end);
+  Sender answer(pair.server, pair.id, patterned(2, 5000));
   answer.push();
 
-  ASSERT_TRUE(pair.run(
-      5s, [&] { return pair.client.streams[id].is_closed && pair.server.streams[id].is_closed; }));
-  EXPECT_TRUE(pair.client.streams[id].data == answer.data());
+  ASSERT_TRUE(pair.run(5s, [&] {
+    return pair.client.streams[pair.id].is_closed && pair.server.streams[pair.id].is_closed;
+  }));
+  EXPECT_TRUE(pair.client.streams[pair.id].data == answer.data());
 }
 
 TEST_P(StreamTest, StopReachesTheSender) {
-  Pair pair(*protection);
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
-  Sender request(pair.client, id, patterned(1, 3'000'000));
+  OpenPair pair(*protection);
+  Sender request(pair.client, pair.id, patterned(1, 3'000'000));
   request.push();
   pair.run(25ms);
 
-  pair.server.connection->stop(id, kErrorCodeMax);
-  ASSERT_TRUE(pair.run(5s, [&] { return pair.client.streams[id].stop_code.has_value(); }));
-  EXPECT_EQ(pair.client.streams[id].stop_code, kErrorCodeMax);
-  EXPECT_EQ(pair.client.connection->write(id, as_bytes("more")), 0u);
-  pair.server.connection->finish(id);
+  pair.server.connection->stop(pair.id, kErrorCodeMax);
+  ASSERT_TRUE(pair.run(5s, [&] { return pair.client.streams[pair.id].stop_code.has_value(); }));
+  EXPECT_EQ(pair.client.streams[pair.id].stop_code, kErrorCodeMax);
+  EXPECT_EQ(pair.client.connection->write(pair.id, as_bytes("more")), 0u);
+  pair.server.connection->finish(pair.id);
 
-  ASSERT_TRUE(pair.run(
-      5s, [&] { return pair.client.streams[id].is_closed && pair.server.streams[id].is_closed; }));
+  ASSERT_TRUE(pair.run(5s, [&] {
+    return pair.client.streams[pair.id].is_closed && pair.server.streams[pair.id].is_closed;
+  }));
 }
 
 TEST_P(StreamTest, CodesThatQuicCannotCarryAreABugOfTheCaller) {
-  Pair pair(*protection);
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
+  OpenPair pair(*protection);
   Connection& connection = *pair.client.connection;
 
-  EXPECT_DEATH(connection.reset(id, kErrorCodeMax + 1), "code <= kErrorCodeMax");
-  EXPECT_DEATH(connection.stop(id, kErrorCodeMax + 1), "code <= kErrorCodeMax");
+  EXPECT_DEATH(connection.reset(pair.id, kErrorCodeMax + 1), "code <= kErrorCodeMax");
+  EXPECT_DEATH(connection.stop(pair.id, kErrorCodeMax + 1), "code <= kErrorCodeMax");
   EXPECT_DEATH(connection.close(kErrorCodeMax + 1, "", pair.now), "code <= kErrorCodeMax");
 }
 
@@ -287,18 +295,15 @@ TEST_P(StreamTest, CarriesThousandsOfShortStreamsOneAfterTheOther) {
 }
 
 TEST_P(StreamTest, FillsBurstsForOneSystemCall) {
-  Pair pair(*protection);
-  pair.rules.delay = 100us;
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
-  Sender sender(pair.client, id, patterned(1, 8'000'000));
+  OpenPair pair(*protection, 100us);
+  Sender sender(pair.client, pair.id, patterned(1, 8'000'000));
   pair.client.when_writable = [&](StreamId) { sender.push(); };
   sender.push();
 
-  ASSERT_TRUE(pair.run(60s, [&] { return pair.server.streams[id].is_end; }));
+  ASSERT_TRUE(pair.run(60s, [&] { return pair.server.streams[pair.id].is_end; }));
 
   EXPECT_GE(pair.largest_burst, 40u);
-  EXPECT_TRUE(pair.server.streams[id].data == sender.data());
+  EXPECT_TRUE(pair.server.streams[pair.id].data == sender.data());
 }
 
 /// The server echoes what comes, after some time; so long the client takes for its next question.
@@ -324,29 +329,23 @@ struct EchoAfter {
 };
 
 TEST_P(StreamTest, AnAnswerAcknowledgesItsQuestion) {
-  Pair pair(*protection);
-  pair.rules.delay = 50us;
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
+  OpenPair pair(*protection, 50us);
   EchoAfter echo(pair, 30us);
-  echo.exchange(id, as_bytes("first"));
+  echo.exchange(pair.id, as_bytes("first"));
   pair.run(1s);
   const std::size_t before = pair.datagrams;
 
-  for (int i = 0; i < 100; ++i) echo.exchange(id, as_bytes("question"));
+  for (int i = 0; i < 100; ++i) echo.exchange(pair.id, as_bytes("question"));
 
   EXPECT_EQ(pair.datagrams - before, 200u);
 }
 
 TEST_P(StreamTest, AQuestionWithoutAnAnswerIsAcknowledgedSoon) {
-  Pair pair(*protection);
-  pair.rules.delay = 50us;
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
+  OpenPair pair(*protection, 50us);
   pair.run(1s);
   const std::size_t before = pair.datagrams;
 
-  pair.client.connection->write(id, as_bytes("question"));
+  pair.client.connection->write(pair.id, as_bytes("question"));
 
   pair.run(1ms);
   EXPECT_EQ(pair.datagrams - before, 1u);
@@ -357,16 +356,13 @@ TEST_P(StreamTest, AQuestionWithoutAnAnswerIsAcknowledgedSoon) {
 }
 
 TEST_P(StreamTest, EachSecondPacketIsAcknowledgedAtOnce) {
-  Pair pair(*protection);
-  pair.rules.delay = 50us;
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
+  OpenPair pair(*protection, 50us);
   pair.run(1s);
   const std::size_t before = pair.datagrams;
 
-  pair.client.connection->write(id, as_bytes("one"));
+  pair.client.connection->write(pair.id, as_bytes("one"));
   pair.run(500us);
-  pair.client.connection->write(id, as_bytes("two"));
+  pair.client.connection->write(pair.id, as_bytes("two"));
   pair.run(500us);
 
   EXPECT_EQ(pair.datagrams - before, 3u);
@@ -374,31 +370,25 @@ TEST_P(StreamTest, EachSecondPacketIsAcknowledgedAtOnce) {
 
 // A window of credit, or a ring, that never grew would cap this at 1 MiB a round trip: 6 s.
 TEST_P(StreamTest, WindowsGrowWithTheBandwidthDelayProduct) {
-  Pair pair(*protection);
-  pair.rules.delay = 50ms;
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
-  Sender sender(pair.client, id, Bytes(60'000'000));
+  OpenPair pair(*protection, 50ms);
+  Sender sender(pair.client, pair.id, Bytes(60'000'000));
   pair.client.when_writable = [&](StreamId) { sender.push(); };
   pair.server.keeps_data = false;
   const TimePoint started = pair.now;
   sender.push();
 
-  ASSERT_TRUE(pair.run(60s, [&] { return pair.server.streams[id].is_end; }));
+  ASSERT_TRUE(pair.run(60s, [&] { return pair.server.streams[pair.id].is_end; }));
 
   EXPECT_LT(pair.now - started, 4s);
 }
 
 TEST_P(StreamTest, PacesOnAWideAreaNetwork) {
-  Pair pair(*protection);
-  pair.rules.delay = 25ms;
-  ASSERT_TRUE(pair.connect());
-  const StreamId id = *pair.client.connection->open_stream();
-  Sender sender(pair.client, id, patterned(1, 2'000'000));
+  OpenPair pair(*protection, 25ms);
+  Sender sender(pair.client, pair.id, patterned(1, 2'000'000));
   pair.client.when_writable = [&](StreamId) { sender.push(); };
   sender.push();
 
-  ASSERT_TRUE(pair.run(60s, [&] { return pair.server.streams[id].is_end; }));
+  ASSERT_TRUE(pair.run(60s, [&] { return pair.server.streams[pair.id].is_end; }));
 
   EXPECT_LE(pair.datagrams_at_once, 24u);
   EXPECT_LT(pair.now.time_since_epoch(), 1s);

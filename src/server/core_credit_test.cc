@@ -6,30 +6,46 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class CoreCreditTest : public CoreRelayTest {};
+/// Two nodes of one network, and what a relay of another one may carry for them.
+class CoreCreditTest : public CoreRelayTest {
+ protected:
+  struct Loan {
+    TestNode& relay;
+    TestNode& one;
+    TestNode& two;
+    relay::Ticket ticket;
+  };
+  Loan lend() {
+    TestNode& one = add(1, "one");
+    TestNode& two = add(1, "two");
+    TestNode& stranger = add(2, "stranger");
+    share(stranger, 10'000'000);
+    return {stranger, one, two, ticket_of(ask(one, two.id()).relays(0))};
+  }
+  /// What the first end of it has received, and the other one.
+  void send_receipts(const Loan& loan, std::uint64_t bytes, std::uint64_t other_bytes) {
+    send_receipt(loan.relay, loan.ticket, loan.one, loan.two, bytes);
+    send_receipt(loan.relay, loan.ticket, loan.two, loan.one, other_bytes);
+  }
+};
 
 TEST_F(CoreCreditTest, CreditsWhatBothEndsSignedAndNothingTwice) {
-  TestNode& one = add(1, "one");
-  TestNode& two = add(1, "two");
-  TestNode& stranger = add(2, "stranger");
-  share(stranger, 10'000'000);
-  const auto ticket = ticket_of(ask(one, two.id()).relays(0));
+  const Loan loan = lend();
   constexpr std::uint64_t kMiB = 1 << 20;
 
   for (int copies = 0; copies < 3; ++copies) {
-    send_receipt(stranger, ticket, one, two, 90 * kMiB);
-    send_receipt(stranger, ticket, two, one, 10 * kMiB);
-    send_receipt(stranger, ticket, one, two, 40 * kMiB);  // Falling: does nothing.
+    send_receipts(loan, 90 * kMiB, 10 * kMiB);
+    send_receipt(loan.relay, loan.ticket, loan.one, loan.two, 40 * kMiB);  // Falling: does nothing.
   }
   world_.run_for(CreditLedger::kBatchInterval + 1s);
 
-  auto lent = credit_of(stranger);
+  auto lent = credit_of(loan.relay);
   EXPECT_EQ(lent.lent_bytes(), 100 * kMiB);
   EXPECT_EQ(lent.lent_here_bytes(), 100 * kMiB);
   EXPECT_EQ(lent.borrowed_bytes(), 0U);
   EXPECT_EQ(lent.allowance_bytes(), Core::kRelayAllowanceBytes + 100 * kMiB);
   EXPECT_TRUE(lent.may_borrow());
-  const auto borrowed = credit_of(one);
+  const auto borrowed = credit_of(loan.one);
   EXPECT_EQ(borrowed.borrowed_bytes(), 100 * kMiB);
   EXPECT_EQ(borrowed.lent_bytes(), 0U);
   EXPECT_EQ(borrowed.allowance_bytes(), Core::kRelayAllowanceBytes - 100 * kMiB);
@@ -37,33 +53,27 @@ TEST_F(CoreCreditTest, CreditsWhatBothEndsSignedAndNothingTwice) {
   // After a restart the same receipts are still worth nothing.
   server_.crash();
   server_.start();
-  ASSERT_TRUE(run_until([&] { return stranger.is_closed(); }, 120s));
-  stranger.heard.clear();
-  stranger.come_back();
-  ASSERT_TRUE(run_until([&] { return stranger.is_welcome(); }));
-  send_receipt(stranger, ticket, one, two, 90 * kMiB);
-  send_receipt(stranger, ticket, two, one, 11 * kMiB);
+  ASSERT_TRUE(run_until([&] { return loan.relay.is_closed(); }, 120s));
+  loan.relay.heard.clear();
+  loan.relay.come_back();
+  ASSERT_TRUE(run_until([&] { return loan.relay.is_welcome(); }));
+  send_receipts(loan, 90 * kMiB, 11 * kMiB);
   world_.run_for(CreditLedger::kBatchInterval + 1s);
-  EXPECT_EQ(credit_of(stranger).lent_bytes(), 101 * kMiB);
+  EXPECT_EQ(credit_of(loan.relay).lent_bytes(), 101 * kMiB);
 }
 
 TEST_F(CoreCreditTest, WhoBorrowedAllThatItMayIsToldHowToLend) {
-  TestNode& one = add(1, "one");
-  TestNode& two = add(1, "two");
-  TestNode& stranger = add(2, "stranger");
-  share(stranger, 10'000'000);
-  const auto ticket = ticket_of(ask(one, two.id()).relays(0));
-  send_receipt(stranger, ticket, one, two, Core::kRelayAllowanceBytes);
-  send_receipt(stranger, ticket, two, one, 1);
+  const Loan loan = lend();
+  send_receipts(loan, Core::kRelayAllowanceBytes, 1);
   world_.run_for(CreditLedger::kBatchInterval + 1s);
 
-  const auto refused = ask(one, two.id());
+  const auto refused = ask(loan.one, loan.two.id());
   EXPECT_EQ(refused.reason_name(), "no-credit");
   EXPECT_EQ(refused.relays_size(), 0);
   EXPECT_NE(refused.reason().find("openp2p up --share"), std::string::npos);
-  EXPECT_FALSE(credit_of(one).may_borrow());
-  EXPECT_EQ(credit_of(one).allowance_bytes(), 0U);
-  EXPECT_EQ(credit_of(one).reason(), refused.reason());
+  EXPECT_FALSE(credit_of(loan.one).may_borrow());
+  EXPECT_EQ(credit_of(loan.one).allowance_bytes(), 0U);
+  EXPECT_EQ(credit_of(loan.one).reason(), refused.reason());
 }
 
 TEST_F(CoreCreditTest, BeyondTheAllowanceOnlyWhoSharesMayBorrow) {
@@ -105,30 +115,20 @@ TEST_F(CoreCreditTest, BeyondTheAllowanceOnlyWhoSharesMayBorrow) {
 }
 
 TEST_F(CoreCreditTest, AFullDiskDelaysCreditsAndLosesNone) {
-  TestNode& one = add(1, "one");
-  TestNode& two = add(1, "two");
-  TestNode& stranger = add(2, "stranger");
-  share(stranger, 10'000'000);
-  const auto ticket = ticket_of(ask(one, two.id()).relays(0));
+  const Loan loan = lend();
   server_.records().set_full(true);
-  send_receipt(stranger, ticket, one, two, 1'000);
-  send_receipt(stranger, ticket, two, one, 1'000);
+  send_receipts(loan, 1'000, 1'000);
   world_.run_for(3 * CreditLedger::kBatchInterval);
-  EXPECT_EQ(credit_of(stranger).lent_bytes(), 0U);
+  EXPECT_EQ(credit_of(loan.relay).lent_bytes(), 0U);
 
   server_.records().set_full(false);
   world_.run_for(2 * CreditLedger::kBatchInterval);
-  EXPECT_EQ(credit_of(stranger).lent_bytes(), 2'000U);
+  EXPECT_EQ(credit_of(loan.relay).lent_bytes(), 2'000U);
 }
 
 TEST_F(CoreCreditTest, AStopWritesWhatWaits) {
-  TestNode& one = add(1, "one");
-  TestNode& two = add(1, "two");
-  TestNode& stranger = add(2, "stranger");
-  share(stranger, 10'000'000);
-  const auto ticket = ticket_of(ask(one, two.id()).relays(0));
-  send_receipt(stranger, ticket, one, two, 1'000);
-  send_receipt(stranger, ticket, two, one, 1'000);
+  const Loan loan = lend();
+  send_receipts(loan, 1'000, 1'000);
   ASSERT_TRUE(run_until([&] { return server_.core().ledger().counters().taken == 2; }));
 
   server_.stop();
@@ -137,19 +137,15 @@ TEST_F(CoreCreditTest, AStopWritesWhatWaits) {
 }
 
 TEST_F(CoreCreditTest, AStopWithAFullDiskEndsAll) {
-  TestNode& one = add(1, "one");
-  TestNode& two = add(1, "two");
-  TestNode& stranger = add(2, "stranger");
-  share(stranger, 10'000'000);
-  const auto ticket = ticket_of(ask(one, two.id()).relays(0));
-  send_receipt(stranger, ticket, one, two, 1'000);
+  const Loan loan = lend();
+  send_receipt(loan.relay, loan.ticket, loan.one, loan.two, 1'000);
   ASSERT_TRUE(run_until([&] { return server_.core().ledger().counters().taken == 1; }));
   server_.records().set_full(true);
 
   server_.stop();
 
   EXPECT_EQ(server_.records().find_account({std::byte{2}})->lent_bytes, 0U);
-  EXPECT_TRUE(run_until([&] { return one.is_closed() && stranger.is_closed(); }));
+  EXPECT_TRUE(run_until([&] { return loan.one.is_closed() && loan.relay.is_closed(); }));
 }
 
 }  // namespace

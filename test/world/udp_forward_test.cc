@@ -113,20 +113,32 @@ struct UdpWorld {
   SimulatedNode a, b;
 };
 
+/// A forward that is connected, a service behind it that gives everything back, and a program that
+/// uses it.
+struct EchoWorld : UdpWorld {
+  explicit EchoWorld(std::uint64_t seed) : UdpWorld(seed) {
+    service.answers = true;
+    start();
+  }
+  /// Whether the program has these words back in time.
+  bool echoes(std::string_view words, Duration patience = 5s) {
+    return run_until([&] { return client.has(words); }, patience);
+  }
+
+  Program service{home_b.host(), sim::Family::kV4, kService};
+  Program client{home_a.host()};
+};
+
 TEST(UdpForward, CarriesEverySizeBothWays) {
-  UdpWorld net(1);
-  net.start();
-  Program service(net.home_b.host(), sim::Family::kV4, kService);
-  service.answers = true;
-  Program client(net.home_a.host());
+  EchoWorld net(1);
   std::size_t sent = 0;
   for (const std::size_t size : {1U, 148U, 1'198U, 1'199U, 1'420U, 1'472U, 9'000U, 65'507U}) {
     const Bytes datagram = random_bytes(net.world.random(), size);
-    client.send(datagram);
+    net.client.send(datagram);
     ++sent;
-    ASSERT_TRUE(net.run_until([&] { return client.received.size() == sent; }, 5s)) << size;
-    EXPECT_EQ(service.received.back(), datagram);
-    EXPECT_EQ(client.received.back(), datagram);
+    ASSERT_TRUE(net.run_until([&] { return net.client.received.size() == sent; }, 5s)) << size;
+    EXPECT_EQ(net.service.received.back(), datagram);
+    EXPECT_EQ(net.client.received.back(), datagram);
   }
   const agent::ForwardStatus status = net.forward();
   EXPECT_EQ(status.flows_now, 1U);
@@ -136,16 +148,12 @@ TEST(UdpForward, CarriesEverySizeBothWays) {
 }
 
 TEST(UdpForward, TheFirstDatagramNeedsNoRoundTripMoreThanTheStream) {
-  UdpWorld net(2);
-  net.start();
-  Program service(net.home_b.host(), sim::Family::kV4, kService);
-  service.answers = true;
-  Program client(net.home_a.host());
+  EchoWorld net(2);
   const TimePoint start = net.world.now();
 
-  client.say("first");
+  net.client.say("first");
 
-  ASSERT_TRUE(net.run_until([&] { return client.has("first"); }, 5s));
+  ASSERT_TRUE(net.echoes("first"));
   const Duration round_trip = 2 * (10ms + 10ms + 400us);
   EXPECT_LE(net.world.now() - start, round_trip + 5ms);  // What lines and programs take besides.
 }
@@ -213,18 +221,14 @@ TEST(UdpForward, IdleFlowsEndAndTheNextDatagramBeginsAnother) {
 }
 
 TEST(UdpForward, TrafficInEitherDirectionKeepsAFlow) {
-  UdpWorld net(5);
-  net.start();
-  Program service(net.home_b.host(), sim::Family::kV4, kService);
-  service.answers = true;
-  Program client(net.home_a.host());
+  EchoWorld net(5);
   for (int minute = 0; minute < 12; ++minute) {
-    client.say("minute " + std::to_string(minute));
+    net.client.say("minute " + std::to_string(minute));
     net.world.run_for(60s);
   }
 
-  EXPECT_EQ(client.received.size(), 12U);
-  EXPECT_EQ(service.froms.size(), 1U);
+  EXPECT_EQ(net.client.received.size(), 12U);
+  EXPECT_EQ(net.service.froms.size(), 1U);
   EXPECT_EQ(net.forward().flows_total, 1U);
 }
 
@@ -287,13 +291,9 @@ TEST(UdpForward, WhatWaitsInVainIsDroppedWithTheReason) {
 }
 
 TEST(UdpForward, GoesOnAfterThePeerHasRestarted) {
-  UdpWorld net(9);
-  net.start();
-  Program service(net.home_b.host(), sim::Family::kV4, kService);
-  service.answers = true;
-  Program client(net.home_a.host());
-  client.say("before");
-  ASSERT_TRUE(net.run_until([&] { return client.has("before"); }, 5s));
+  EchoWorld net(9);
+  net.client.say("before");
+  ASSERT_TRUE(net.echoes("before"));
 
   net.b.crash();
   net.world.run_for(2s);
@@ -301,31 +301,27 @@ TEST(UdpForward, GoesOnAfterThePeerHasRestarted) {
 
   bool is_back = false;
   for (int second = 0; second < 60 && !is_back; ++second) {
-    client.say("after");
-    is_back = net.run_until([&] { return client.has("after"); }, 1s);
+    net.client.say("after");
+    is_back = net.echoes("after", 1s);
   }
   EXPECT_TRUE(is_back) << net.forward().reason;
 }
 
 TEST(UdpForward, AFlowStaysTheSameWhileItsNodeMovesToAnotherNetwork) {
-  UdpWorld net(10);
-  net.start();
-  Program service(net.home_b.host(), sim::Family::kV4, kService);
-  service.answers = true;
-  Program client(net.home_a.host());
-  client.say("at home");
-  ASSERT_TRUE(net.run_until([&] { return client.has("at home"); }, 5s));
+  EchoWorld net(10);
+  net.client.say("at home");
+  ASSERT_TRUE(net.echoes("at home"));
   sim::Home cafe(net.internet, sim::NatKind::kFullCone);
 
   net.home_a.host().move_to(cafe.lan(), cafe.host_options());
   bool is_back = false;
   for (int tries = 0; tries < 50 && !is_back; ++tries) {
-    client.say("in the cafe");
-    is_back = net.run_until([&] { return client.has("in the cafe"); }, 200ms);
+    net.client.say("in the cafe");
+    is_back = net.echoes("in the cafe", 200ms);
   }
 
   EXPECT_TRUE(is_back);
-  EXPECT_EQ(service.froms.size(), 1U);
+  EXPECT_EQ(net.service.froms.size(), 1U);
   EXPECT_EQ(net.forward().flows_total, 1U);
   net.a.crash();  // Before the networks that it is in.
 }
@@ -396,25 +392,21 @@ TEST(UdpForward, ARangeLeadsPortByPortAndCarriesTcpBeside) {
 }
 
 TEST(UdpForward, DisablingEndsFlowsAndClosesThePorts) {
-  UdpWorld net(14);
-  net.start();
-  Program service(net.home_b.host(), sim::Family::kV4, kService);
-  service.answers = true;
-  Program client(net.home_a.host());
-  client.say("hello");
-  ASSERT_TRUE(net.run_until([&] { return client.has("hello"); }, 5s));
+  EchoWorld net(14);
+  net.client.say("hello");
+  ASSERT_TRUE(net.echoes("hello"));
 
   ASSERT_FALSE(net.a.node().set_forward_enabled("udp", false));
   net.a.poke();
-  client.say("too late");
+  net.client.say("too late");
   net.world.run_for(2s);
-  EXPECT_FALSE(service.has("too late"));
+  EXPECT_FALSE(net.service.has("too late"));
   EXPECT_EQ(net.forward().flows_now, 0U);
 
   ASSERT_FALSE(net.a.node().set_forward_enabled("udp", true));
   net.a.poke();
-  client.say("again");
-  EXPECT_TRUE(net.run_until([&] { return client.has("again"); }, 20s));
+  net.client.say("again");
+  EXPECT_TRUE(net.echoes("again", 20s));
   ASSERT_FALSE(net.a.node().remove_forward("udp"));
   net.a.poke();
   net.world.run_for(1s);
