@@ -104,6 +104,24 @@ def test_symmetric_homes_say_why_there_is_no_path(lab):
     assert web["reason"] in pair.laptop.run("forward", "list")
 
 
+def test_udp_that_is_held_back_gives_way_to_tcp(lab):
+    """As some providers do it: UDP passes, but only so much. At that rate 8 MiB take over a minute."""
+    throttled = {"udp_rate_mbit": 1, "udp_burst_bytes": 15_000}
+    homes = [lab.natbox_home("none", delay_ms=5, **throttled),
+             lab.natbox_home("port-restricted", delay_ms=5)]
+    pair = Pair(lab, size=8 * MIB, homes=homes)
+    pair.forward_web()
+    assert pair.laptop.wait_path("nas")["path"] == "direct IPv4"
+    started = time.monotonic()
+
+    path = pair.check_download()
+
+    assert time.monotonic() - started < 40
+    assert (path["method"], path["reason_code"]) == ("tcp-direct", "udp-throttled"), path
+    assert "UDP is held back" in path["reason"]
+    assert homes[0].counters()["dropped"]["UDP policed"] > 0
+
+
 def test_ping_of_an_idle_node_measures_the_path_alone(lab):
     """Not the time since the node last had something to do."""
     pair = Pair(lab)
