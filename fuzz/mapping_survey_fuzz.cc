@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "fuzz/choices.h"
+#include "fuzz/stun_scene.h"
 #include "nat/mapping_survey.h"
 #include "sim/seeded_secrets.h"
 
@@ -19,13 +19,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const IpAddress kOwn = IpAddress::v4(192, 168, 1, 10);
-const IpAddress kExternal = IpAddress::v4(198, 51, 100, 7);
-const Address kServers[] = {{IpAddress::v4(203, 0, 113, 1), 3478},
-                            {IpAddress::v4(203, 0, 113, 1), 3479},
-                            {IpAddress::v4(203, 0, 113, 2), 3478},
-                            {IpAddress::v4(203, 0, 113, 2), 3479},
-                            {IpAddress::v4(203, 0, 113, 1), 3480}};
 constexpr std::uint16_t kFirstPort = 40'000;
 constexpr std::uint32_t kTag = 0x0a0b0c0d;
 constexpr unsigned kSendsEach = 5;
@@ -129,7 +122,7 @@ class Exchange {
       case 1:
         return;  // Lost.
       case 2:
-        reply.xor_mapped_address = Address{choices_.ip(kOwn, kExternal), choices_.u16()};
+        reply.xor_mapped_address = Address{choose_ip(choices_), choices_.u16()};
         break;
       case 3:
         reply.xor_mapped_address.reset();
@@ -139,10 +132,10 @@ class Exchange {
         reply.error_code = 420;
         break;
       case 5:
-        reply.other_address = Address{choices_.ip(kOwn, kExternal), choices_.u16()};
+        reply.other_address = Address{choose_ip(choices_), choices_.u16()};
         break;
       case 6:
-        datagram.from = {choices_.ip(kOwn, kExternal), choices_.u16()};
+        datagram.from = {choose_ip(choices_), choices_.u16()};
         break;
       case 7:
         datagram.socket = choices_.byte() % config_.ports.size();

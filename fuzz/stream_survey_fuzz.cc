@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "fuzz/choices.h"
+#include "fuzz/stun_scene.h"
 #include "nat/stream_survey.h"
 #include "sim/seeded_secrets.h"
 
@@ -18,12 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const IpAddress kOwn = IpAddress::v4(192, 168, 1, 10);
-const IpAddress kExternal = IpAddress::v4(198, 51, 100, 7);
-const Address kServers[] = {{IpAddress::v4(203, 0, 113, 1), 3478},
-                            {IpAddress::v4(203, 0, 113, 1), 3479},
-                            {IpAddress::v4(203, 0, 113, 2), 3478},
-                            {IpAddress::v4(203, 0, 113, 2), 3479}};
 constexpr std::uint16_t kPort = 40'000;
 constexpr unsigned kConnectsMax = 3;
 constexpr unsigned kRequestsMax = 5;  // One a connection, and two for calls.
@@ -69,7 +63,7 @@ class Exchange {
     const std::uint8_t choice = choices_.byte();
     config.tag = 7;
     config.port = kPort;
-    for (std::size_t i = 0; i <= choice % std::size(kServers); ++i) {
+    for (std::size_t i = 0; i <= choice % 4; ++i) {
       config.servers.push_back(kServers[i]);
     }
     if ((choice & 0x40) == 0) config.local_addresses = {kOwn};
@@ -120,7 +114,7 @@ class Exchange {
   void step() {
     switch (choices_.byte() % 8) {
       case 1:
-        return come_in(choices_.ip(kOwn, kExternal), choices_.u16(), choices_.byte());
+        return come_in(choose_ip(choices_), choices_.u16(), choices_.byte());
       case 2:
         return call_back();
       case 3:
@@ -163,7 +157,7 @@ class Exchange {
     reply.xor_mapped_address = Address{kExternal, kPort};
     switch (choices_.byte() % 8) {
       case 1:
-        reply.xor_mapped_address = Address{choices_.ip(kOwn, kExternal), choices_.u16()};
+        reply.xor_mapped_address = Address{choose_ip(choices_), choices_.u16()};
         break;
       case 2:
         reply.xor_mapped_address.reset();
@@ -172,7 +166,7 @@ class Exchange {
         reply.other_address = kServers[3];
         break;
       case 4:
-        reply.other_address = Address{choices_.ip(kOwn, kExternal), choices_.u16()};
+        reply.other_address = Address{choose_ip(choices_), choices_.u16()};
         break;
       case 5:
         reply.message_class = nat::StunClass::kError;
