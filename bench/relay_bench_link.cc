@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "base/check.h"
+#include "bench/open_endpoint.h"
 
 namespace openp2p::bench {
 namespace {
@@ -55,21 +56,12 @@ Party::Party(net::IoContext& io, net::UdpBuffers& buffers, std::uint32_t number,
                flush(now);
              }),
       send_buffer_(kBurstBytesMax) {
-  session::Endpoint::Options options;
-  options.identity = &identity_;
-  options.protection = protection_.get();
-  options.secrets = &secrets_;
-  options.gatekeeper = this;
-  options.wake = [this] { flush_.request(); };
-  endpoint_ = std::make_unique<session::Endpoint>(options);
+  endpoint_ = open_endpoint(identity_, *protection_, secrets_, *this, [this] { flush_.request(); });
   relay::RelayService::Options relaying;
   relaying.self = id();
   relaying.host = this;
   service_ = std::make_unique<relay::RelayService>(relaying);
-  auto socket = net::UdpSocket::open(io, local, buffers, *this);
-  if (!socket) give_up(local.text() + ": " + socket.error().message());
-  socket_ = std::move(*socket);
-  endpoint_->add_socket(SocketId(0), socket_->local_address());
+  socket_ = open_socket(io, local, buffers, *this, *endpoint_);
 }
 
 Link& Party::dial(const Address& relay) {

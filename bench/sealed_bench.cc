@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/crypto.h"
 #include "bench/cpu_time.h"
+#include "bench/open_endpoint.h"
 #include "bench/words.h"
 #include "net/clock.h"
 #include "net/deferred.h"
@@ -85,20 +86,9 @@ class End : public net::UdpHandler,
                  flush(now);
                }),
         send_buffer_(kBurstBytesMax) {
-    session::Endpoint::Options options;
-    options.identity = &identity_;
-    options.protection = protection_.get();
-    options.secrets = &secrets_;
-    options.gatekeeper = this;
-    options.wake = [this] { flush_.request(); };
-    endpoint_ = std::make_unique<session::Endpoint>(options);
-    auto socket = net::UdpSocket::open(io, local, buffers_, *this);
-    if (!socket) {
-      fmt::print(stderr, "sealed_bench: {}: {}\n", local.text(), socket.error().message());
-      std::exit(1);
-    }
-    socket_ = std::move(*socket);
-    endpoint_->add_socket(SocketId(0), socket_->local_address());
+    endpoint_ =
+        open_endpoint(identity_, *protection_, secrets_, *this, [this] { flush_.request(); });
+    socket_ = open_socket(io, local, buffers_, *this, *endpoint_);
   }
   ~End() override = default;
 
