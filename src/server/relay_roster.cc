@@ -233,6 +233,7 @@ RelayRoster::Quality RelayRoster::quality_of(const History& history, TimePoint n
     loss = std::max(loss, report.loss);
   }
   std::vector<double> losses;
+  losses.reserve(worst.size());
   for (const auto& [network, loss] : worst) losses.push_back(loss);
   if (kept.empty()) return {};
   drop_worst(kept, /*is_low_bad=*/true);
