@@ -77,7 +77,7 @@ std::error_code Forwards::Forward::listen_on(std::uint16_t offset) {
     if (error) return error;
     if (port.tcp) at.port = port.tcp->bound().port;
     error = listen_udp(port, at, offset);
-    if (!error || tries == 1) return error;
+    if (!error || tries == 1 || !port.tcp) return error;
     port.tcp.reset();
     --listening_;
   }

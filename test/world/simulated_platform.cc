@@ -1,5 +1,6 @@
 #include "test/world/simulated_platform.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "nat/pcp_message.h"
@@ -163,6 +164,10 @@ std::unique_ptr<agent::Platform::Pending> SimulatedPlatform::dial(
 Result<agent::Platform::Datagrams> SimulatedPlatform::listen_datagrams(
     const Address& at, forward::LocalDatagramsHandler& handler) {
   const auto bind = at.ip.is_unspecified() ? std::nullopt : std::optional(at.ip);
+  const std::vector<IpAddress> own = host_.addresses();
+  if (bind && !bind->is_loopback() && std::ranges::find(own, *bind) == own.end()) {
+    return std::make_error_code(std::errc::address_not_available);
+  }
   sim::UdpSocket& socket = host_.open_udp(at.port, sim::family_of(at.ip), bind);
   return Datagrams(std::make_unique<SimulatedDatagrams>(socket, handler, std::nullopt));
 }

@@ -391,6 +391,20 @@ TEST(UdpForward, ARangeLeadsPortByPortAndCarriesTcpBeside) {
   EXPECT_EQ(net.forward().flows_now, 3U);
 }
 
+TEST(UdpForward, SaysThatItCannotListenWhereNoPortCanBeHad) {
+  UdpWorld net(16);
+  net.join();
+  agent::ForwardSpec spec = net.spec();
+  spec.listen = {IpAddress::v4(192, 0, 2, 77), 0};  // No address of this machine; any port.
+
+  net.add(spec);
+
+  EXPECT_EQ(net.forward().state, "failed");
+  EXPECT_NE(net.forward().reason.find("cannot listen on 192.0.2.77"), std::string::npos)
+      << net.forward().reason;
+  EXPECT_EQ(net.forward().bound, std::nullopt);
+}
+
 TEST(UdpForward, DisablingEndsFlowsAndClosesThePorts) {
   EchoWorld net(14);
   net.client.say("hello");
