@@ -215,6 +215,7 @@ class World {
         break;
     }
     std::vector<RelayCandidate> candidates;
+    candidates.reserve(there.size());
     for (const std::size_t i : there) {
       candidates.push_back(
           roster_.candidate(relays_[i].id, RelayKind::kShared, pair.id, pair.peer, now_));

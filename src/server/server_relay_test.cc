@@ -85,6 +85,11 @@ class RelayUser final : public relay::RelayClientHandler {
 };
 
 class ServerRelayTest : public testing::Test {
+ public:
+  ~ServerRelayTest() override {
+    for (const auto& user : users_) user->drop();
+  }
+
  protected:
   static constexpr std::uint64_t kRelayBits = 10'000'000;
 
@@ -95,9 +100,6 @@ class ServerRelayTest : public testing::Test {
     token_ = server_.new_token("admin", {.is_reusable = true, .expires_at = {}}).secret;
     one_ = &add("one");
     two_ = &add("two");
-  }
-  ~ServerRelayTest() override {
-    for (const auto& user : users_) user->drop();
   }
   TestNode& add(const std::string& name) {
     hosts_.push_back(sim::make_public_host(internet_));
@@ -165,7 +167,8 @@ TEST_F(ServerRelayTest, IsGrantedAsTheServerAndCarriesBothWays) {
   const auto [a, b] = join_pair(*one_, *two_);
   EXPECT_EQ(a->send(as_bytes("there")), 1U);
   EXPECT_EQ(b->send(as_bytes("back")), 1U);
-  ASSERT_TRUE(run_until([&] { return a->received.size() == 1 && b->received.size() == 1; }));
+  ASSERT_TRUE(
+      run_until([a = a, b = b] { return a->received.size() == 1 && b->received.size() == 1; }));
   EXPECT_EQ(b->received[0], "there");
   EXPECT_EQ(a->received[0], "back");
   EXPECT_EQ(server_.core().relay()->service().allocation_count(), 1U);

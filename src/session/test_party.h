@@ -76,8 +76,8 @@ class TestParty final : public SessionHandler, public Gatekeeper {
   void cut_udp(bool is_cut) { machine_->is_udp_cut = is_cut; }
   sim::Host& host() { return host_; }
 
-  void dial(const NodeId& peer, std::vector<Address> to) {
-    session = &endpoint_->dial(peer, std::move(to), *this, host_.world().now());
+  void dial(const NodeId& peer, const std::vector<Address>& to) {
+    session = &endpoint_->dial(peer, to, *this, host_.world().now());
     poke();
   }
 
