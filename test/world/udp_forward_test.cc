@@ -99,6 +99,13 @@ struct UdpWorld {
     add(spec());
     ASSERT_TRUE(run_until([&] { return forward().state == "connected"; }, 20s));
   }
+  /// The peer has joined, and is away.
+  void start_without_peer() {
+    join();
+    b.stop();
+    world.run_for(1s);
+    add(spec());
+  }
   agent::ForwardStatus forward() { return a.node().forwards().front(); }
   template <class Done>
   bool run_until(Done&& done, Duration patience) {
@@ -257,10 +264,7 @@ TEST(UdpForward, TooManyClientsMakeTheLongestUnusedOneGiveWay) {
 
 TEST(UdpForward, DatagramsWaitForAPeerThatComesLater) {
   UdpWorld net(7);
-  net.join();
-  net.b.stop();
-  net.world.run_for(1s);
-  net.add(net.spec());
+  net.start_without_peer();
   Program client(net.home_a.host());
   client.say("is anybody there?");
   net.world.run_for(10s);
@@ -274,10 +278,7 @@ TEST(UdpForward, DatagramsWaitForAPeerThatComesLater) {
 
 TEST(UdpForward, WhatWaitsInVainIsDroppedWithTheReason) {
   UdpWorld net(8);
-  net.join();
-  net.b.stop();
-  net.world.run_for(1s);
-  net.add(net.spec());
+  net.start_without_peer();
   Program client(net.home_a.host());
   client.say("lost");
 
