@@ -120,15 +120,20 @@ TEST(Relay, OwnNodesGoBeforeStrangersAndBothBeforeTheServer) {
   EXPECT_TRUE(status.borrowed[0].is_in_use);
 }
 
-TEST(Relay, NoRelayForbidsIt) {
-  RelayWorld net(5, with(Who::kServer));
-  ASSERT_TRUE(net.join());
+agent::ForwardSpec web_forward() {
   agent::ForwardSpec spec;
   spec.name = "web";
   spec.peer = "nas";
   spec.host = "127.0.0.1";
   spec.port = RelayWorld::kService;
   spec.listen = {IpAddress::loopback_v4(), RelayWorld::kLocal};
+  return spec;
+}
+
+TEST(Relay, NoRelayForbidsIt) {
+  RelayWorld net(5, with(Who::kServer));
+  ASSERT_TRUE(net.join());
+  agent::ForwardSpec spec = web_forward();
   spec.allows_relay = false;
   ASSERT_FALSE(net.a.node().add_forward(spec));
   net.a.poke();
@@ -146,12 +151,7 @@ TEST(Relay, APinnedRelayIsTheOnlyOne) {
   options.has_own_relay = true;
   RelayWorld net(6, options);
   ASSERT_TRUE(net.join());
-  agent::ForwardSpec spec;
-  spec.name = "web";
-  spec.peer = "nas";
-  spec.host = "127.0.0.1";
-  spec.port = RelayWorld::kService;
-  spec.listen = {IpAddress::loopback_v4(), RelayWorld::kLocal};
+  agent::ForwardSpec spec = web_forward();
   spec.relay = "gate";
   ASSERT_FALSE(net.a.node().add_forward(spec));
   net.a.poke();
