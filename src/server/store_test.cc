@@ -6,10 +6,10 @@
 #include <future>
 #include <memory>
 
+#include "base/test_folder.h"
 #include "server/memory_records.h"
 #include "server/memory_store.h"
 #include "server/sqlite_records.h"
-#include "base/test_folder.h"
 #include "server/worker_store.h"
 
 namespace openp2p::server {

@@ -12,8 +12,8 @@
 #include <string_view>
 
 #include "base/crypto.h"
-#include "server/sqlite_records.h"
 #include "base/test_folder.h"
+#include "server/sqlite_records.h"
 
 /// A database in a file as its tests fill it: users, tokens and nodes with numbers for names.
 namespace openp2p::server {
