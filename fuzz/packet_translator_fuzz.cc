@@ -27,6 +27,7 @@ lab::TranslatorOptions options_of(std::uint8_t choice) {
   if (options.router.v4) options.router.v4->flows_max = 16;
   options.external_addresses = {IpAddress::v4(198, 51, 100, 1)};
   options.counts_as_hop = choice < 128;
+  if (choice % 3 == 0) options.router.udp_policer = {.bits_per_second = 800, .burst_bytes = 200};
   return options;
 }
 
@@ -88,6 +89,10 @@ void translate(lab::PacketTranslator& translator, ByteView packet, lab::Side fro
   const lab::Translation result = translator.translate(changed, from, now);
   if (result.dropped) {
     CHECK(std::ranges::equal(changed, packet));
+    if (result.dropped == lab::PacketDrop::kPoliced) {
+      const auto fields = lab::read_packet(packet);
+      CHECK(fields.fault == lab::PacketFault::kNone && fields.payload == lab::Payload::kUdp);
+    }
     return;
   }
   CHECK(result.bytes <= changed.size());
