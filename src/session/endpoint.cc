@@ -264,10 +264,11 @@ void Endpoint::on_disconnected(SocketId socket, std::error_code, TimePoint now) 
   impl_->on_work(*owner);
 }
 
-Session& Endpoint::dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler,
-                        TimePoint now) {
+Session& Endpoint::dial(const NodeId& peer, const std::vector<Address>& addresses,
+                        SessionHandler& handler, TimePoint now, const DialHints& hints) {
   SessionImpl& session = impl_->add_session(SessionImpl::Origin::kDialed, now);
-  session.start_dial(peer, std::move(addresses), handler);
+  const auto has_socket = [&](const Address& to) { return impl_->socket_for(to).has_value(); };
+  session.start_dial(peer, dial_order(addresses, hints, has_socket), handler, hints.stream_delay);
   impl_->update(session, now);
   return session;
 }

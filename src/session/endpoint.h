@@ -21,6 +21,7 @@
 #include "path/path_finder.h"
 #include "path/socket_source.h"
 #include "quic/connection.h"
+#include "session/dial_order.h"
 #include "session/session.h"
 
 /// All sessions of one party over its UDP sockets. Both programs stand on it: the agent dials the
@@ -113,12 +114,10 @@ class Endpoint {
   /// PathFinder::set_mapping_lifetime() of all sessions, also of those to come.
   void set_mapping_lifetime(std::optional<Duration> lifetime);
 
-  /// Opens a session to a party at a known place: its first packets go to all the addresses, 250 ms
-  /// apart (RFC 8305 section 5), and after 1 s without an answer over TCP connections to the same
-  /// addresses as well. The first to answer is used. Later the session moves to TCP when UDP fails,
-  /// and back.
-  Session& dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler,
-                TimePoint now);
+  /// Opens a session to a party at a known place, as dial_order.h says. Later the session moves to
+  /// TCP when UDP fails, and back.
+  Session& dial(const NodeId& peer, const std::vector<Address>& addresses, SessionHandler& handler,
+                TimePoint now, const DialHints& hints = {});
   /// Opens a session with a peer that wants one as well: candidates are added to session.paths().
   Session& meet(const Meeting& meeting, SessionHandler& handler, TimePoint now);
   /// To be called after something of session.paths() was changed: it may have checks to send.

@@ -10,9 +10,6 @@
 namespace openp2p::session {
 namespace {
 
-constexpr Duration kAttemptDelay = std::chrono::milliseconds(250);  // RFC 8305 section 5.
-/// TCP costs more, on both sides and under way, so UDP gets some round trips first.
-constexpr Duration kStreamDelay = std::chrono::seconds(1);
 /// As long as a handshake may take (quic::ConnectionConfig).
 constexpr Duration kConnectPatience = std::chrono::seconds(10);
 constexpr std::size_t kCopiesMax =
@@ -42,12 +39,12 @@ SessionImpl::SessionImpl(SessionOwner& owner, Serial serial, Origin origin, Time
 SessionImpl::~SessionImpl() = default;
 
 void SessionImpl::start_dial(const NodeId& peer, std::vector<Address> addresses,
-                             SessionHandler& handler) {
+                             SessionHandler& handler, Duration stream_delay) {
   peer_ = peer;
   handler_ = &handler;
   dial_addresses_ = std::move(addresses);
   widen_at_ = now_ + kAttemptDelay;
-  stream_at_ = now_ + kStreamDelay;
+  stream_at_ = now_ + stream_delay;
   connection_ = owner_.connect(*this, now_);
 }
 

@@ -52,7 +52,8 @@ class SessionImpl final : public Session,
   SessionImpl(SessionOwner& owner, Serial serial, Origin origin, TimePoint now);
   ~SessionImpl() override;
 
-  void start_dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler);
+  void start_dial(const NodeId& peer, std::vector<Address> addresses, SessionHandler& handler,
+                  Duration stream_delay);
   void start_meeting(const Meeting& meeting, SessionHandler& handler);
   void start_accepted(const Path& from);
   /// The QUIC connection that an Initial made, for sessions that others open or the controlled
