@@ -109,6 +109,14 @@ class Agent final : public NodeMemory {
     }
     if (!was_joined) std::fprintf(stderr, "openp2p: joined as %s\n", name.c_str());
   }
+  void store_server_addresses(const std::vector<std::string>& told) override {
+    if (start_.state.server->told == told) return;
+    AgentState next = start_.state;
+    next.server->told = told;
+    if (const auto error = save(std::move(next))) {
+      log_line().warning(net::monotonic_now(), "state.not_saved why=\"{}\"", *error);
+    }
+  }
   void store_peers(ByteView peers) override {
     const auto saved = start_.folder->save_peers(peers);
     if (saved) return;
@@ -135,6 +143,7 @@ class Agent final : public NodeMemory {
     node.seed = random_seed(secrets_);
     node.server = state.server->key;
     node.server_addresses = state.server->addresses;
+    node.told_addresses = state.server->told;
     if (state.join_secret) {
       node.join_secret = *state.join_secret;
     } else if (start_.spare_secret) {

@@ -36,8 +36,13 @@ session::Endpoint::Options endpoint_options(const Node::Options& options,
 }
 
 ServerLink::Options server_options(const Node::Options& options) {
-  return {options.server, options.server_addresses, options.join_secret,
-          options.name,   options.version,          options.platform_name};
+  return {.server = options.server,
+          .addresses = options.server_addresses,
+          .join_secret = options.join_secret,
+          .name = options.name,
+          .version = options.version,
+          .platform = options.platform_name,
+          .told_addresses = options.told_addresses};
 }
 
 }  // namespace
@@ -249,6 +254,7 @@ void Node::on_welcome(const Welcome& welcome) {
                     name_, welcome.nodes.size());
   server_.forget_join_secret();
   memory_.on_joined(name_);
+  if (!welcome.server_addresses.empty()) memory_.store_server_addresses(welcome.server_addresses);
   std::set<NodeId> gone;
   for (const auto& [id, peer] : peers_) {
     if (welcome.has_all_nodes) gone.insert(id);

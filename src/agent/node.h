@@ -42,6 +42,8 @@ class NodeMemory {
   /// What is known of the peers, for Options::known_peers of the next start. What cannot be stored
   /// is learnt again.
   virtual void store_peers(ByteView peers) = 0;
+  /// For Options::told_addresses of the next start. The same may be told again and again.
+  virtual void store_server_addresses(const std::vector<std::string>&) {}
 };
 
 class Node final : public NodeControl,
@@ -63,6 +65,7 @@ class Node final : public NodeControl,
     path::SocketSource* sockets = nullptr;  ///< As Endpoint::Options::sockets.
     NodeId server;
     std::vector<std::string> server_addresses;
+    std::vector<std::string> told_addresses = {};  ///< By the server, in its last Welcome.
     Bytes join_secret;
     std::string name;
     std::string version;

@@ -35,16 +35,25 @@ ServerLink::~ServerLink() = default;
 void ServerLink::start() {
   retry_at_.reset();
   addresses_.clear();
+  names_ = names();
   resolving_ = 0;
   state_ = State::kResolving;
   resolve_next();
 }
 
+std::vector<std::string> ServerLink::names() const {
+  std::vector<std::string> names = options_.addresses;
+  for (const std::string& told : options_.told_addresses) {
+    if (std::ranges::find(names, told) == names.end()) names.push_back(told);
+  }
+  return names;
+}
+
 /// Names are looked up anew at each try: the server may have moved.
 void ServerLink::resolve_next() {
   lookup_.reset();
-  if (resolving_ == options_.addresses.size()) return connect();
-  const std::string& name = options_.addresses[resolving_++];
+  if (resolving_ == names_.size()) return connect();
+  const std::string& name = names_[resolving_++];
   if (const auto address = Address::parse(name)) {
     addresses_.push_back(*address);
     return resolve_next();
@@ -63,7 +72,19 @@ void ServerLink::connect() {
                 ") is not found; is this machine online?");
   }
   state_ = State::kConnecting;
-  session_ = &context_.endpoint->dial(options_.server, addresses_, *this, context_.now);
+  session_ = &context_.endpoint->dial(options_.server, addresses_, *this, context_.now, hints());
+}
+
+/// Where only TCP came through the last time, UDP is hardly waited for; but it is tried.
+session::DialHints ServerLink::hints() const {
+  const auto leads_out = [](const IpAddress& ip) {
+    return !ip.is_v4() && !ip.is_link_local() && !ip.is_private();
+  };
+  session::DialHints hints;
+  hints.has_v6 = std::ranges::any_of(context_.platform.local_addresses(), leads_out);
+  hints.last = won_;
+  if (won_by_tcp_) hints.stream_delay = Duration::zero();
+  return hints;
 }
 
 void ServerLink::on_timeout() {
@@ -81,6 +102,8 @@ std::optional<TimePoint> ServerLink::next_timeout() const {
 
 void ServerLink::on_network_changed() {
   ask_address();
+  won_.reset();
+  won_by_tcp_ = false;
   if (state_ != State::kWaiting || !retry_at_) return;
   failures_ = 0;
   retry_at_ = context_.now;
@@ -279,6 +302,7 @@ void ServerLink::on_welcome(const Welcome& welcome) {
   is_welcome_ = true;
   connected_at_ = context_.now;
   told_time_ = {welcome.server_time, context_.now};
+  if (!welcome.server_addresses.empty()) options_.told_addresses = welcome.server_addresses;
   handler_.on_welcome(welcome);
 }
 
@@ -324,6 +348,8 @@ void ServerLink::on_path_changed(session::Session& session) {
     return ask_address();
   }
   lost_path_at_.reset();
+  won_ = session.paths()->selected()->remote;
+  won_by_tcp_ = session.paths()->direct_transport() == path::Transport::kTcp;
   ask_address();  // Another path may mean another address of ours.
 }
 

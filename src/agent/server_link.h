@@ -53,6 +53,7 @@ class ServerLink final : public session::SessionHandler {
     std::string name;
     std::string version;
     std::string platform;
+    std::vector<std::string> told_addresses = {};  ///< By the server: tried after the others.
   };
   enum class State { kWaiting, kResolving, kConnecting, kConnected };
 
@@ -113,6 +114,8 @@ class ServerLink final : public session::SessionHandler {
   void on_closed(session::Session& session, const session::CloseReason& reason) override;
 
  private:
+  std::vector<std::string> names() const;
+  session::DialHints hints() const;
   void resolve_next();
   void connect();
   void lose(std::string reason);
@@ -132,7 +135,10 @@ class ServerLink final : public session::SessionHandler {
   Options options_;
   State state_ = State::kWaiting;
   std::string reason_ = "starting";
-  std::vector<Address> addresses_;  ///< Resolved so far in this try.
+  std::vector<std::string> names_;  ///< To be looked up in this try.
+  std::vector<Address> addresses_;  ///< Resolved so far in it.
+  std::optional<Address> won_;      ///< The path in use last, in this network.
+  bool won_by_tcp_ = false;
   std::size_t resolving_ = 0;
   std::unique_ptr<Platform::Pending> lookup_;
   session::Session* session_ = nullptr;

@@ -107,9 +107,11 @@ void StateReader::read_server(AgentState& state) {
   const json::object& from = value->get_object();
   ServerIdentity server;
   server.addresses = texts(from, "addresses", JoinToken::kAddressesMax);
-  for (const std::string& address : server.addresses) {
-    if (!forward::parse_destination(address))
-      wrong("\"addresses\": \"" + address + "\" is not HOST:PORT");
+  server.told = texts(from, "told", JoinToken::kAddressesMax);
+  for (const auto* addresses : {&server.addresses, &server.told}) {
+    for (const std::string& address : *addresses) {
+      if (!forward::parse_destination(address)) wrong("\"" + address + "\" is not HOST:PORT");
+    }
   }
   if (server.addresses.empty()) wrong("\"server\" has no address");
   const auto key = NodeId::parse(text(from, "key", /*required=*/true));
@@ -227,6 +229,11 @@ void put_server(json::object& root, const AgentState& state) {
   }
   json::object& server = object_at(root, "server");
   server["addresses"] = as_array(state.server->addresses);
+  if (state.server->told.empty()) {
+    server.erase("told");
+  } else {
+    server["told"] = as_array(state.server->told);
+  }
   server["key"] = state.server->key.text();
   if (state.join_secret) {
     server["join_secret"] = to_base64url(*state.join_secret);

@@ -46,6 +46,8 @@ using StateResult = boost::system::result<T, StateFailure>;
 struct ServerIdentity {
   std::vector<std::string> addresses;  ///< "host:port", in the order to be tried.
   NodeId key;
+  /// Tried after those: what the server itself said last, so that this node learns of new ones.
+  std::vector<std::string> told = {};
   friend bool operator==(const ServerIdentity&, const ServerIdentity&) = default;
 };
 
@@ -56,12 +58,12 @@ struct AgentState {
   std::optional<Bytes> join_secret;
   std::string node_name;
   bool accepts_lan = false;
-  std::vector<std::string> accepts;  ///< "HOST:PORT"
-  std::uint16_t port = 0;            ///< UDP; 0: any.
-  std::optional<unsigned> share_mbit;  ///< nullopt: nobody was asked yet.
-  bool discovers_lan = false;          ///< By multicast.
-  bool avoids_strangers = false;       ///< Never relayed by strangers' nodes.
-  bool relays_own_nodes = true;        ///< For the nodes of its network.
+  std::vector<std::string> accepts;                  ///< "HOST:PORT"
+  std::uint16_t port = 0;                            ///< UDP; 0: any.
+  std::optional<unsigned> share_mbit;                ///< nullopt: nobody was asked yet.
+  bool discovers_lan = false;                        ///< By multicast.
+  bool avoids_strangers = false;                     ///< Never relayed by strangers' nodes.
+  bool relays_own_nodes = true;                      ///< For the nodes of its network.
   path::MethodSet methods = path::MethodSet::all();  ///< To reach peers by.
   std::vector<ForwardSpec> forwards;
   /// The text this was read from. Fields that this version does not know are taken from it when the

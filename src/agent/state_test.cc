@@ -17,6 +17,7 @@ AgentState full_state() {
   state.share_mbit = 20;
   state.avoids_strangers = true;
   state.relays_own_nodes = false;
+  state.server->told = {"relay.example.org:443"};
   state.methods = path::MethodSet::all().without(path::Method::kBirthday);
   state.forwards.push_back({.name = "ssh",
                             .peer = "nas",
@@ -138,15 +139,17 @@ TEST(State, NamesFileAndPlaceOfASyntaxError) {
 }
 
 TEST(State, RefusesWhatItCannotKeep) {
-  for (const char* text :
-       {"[]", "{}", R"({"schema":2})", R"({"schema":1,"port":70000})", R"({"schema":1,"port":"1"})",
-        R"({"schema":1,"accept_lan":1})", R"({"schema":1,"accept":["x"]})",
-        R"({"schema":1,"accept":"x:1"})", R"({"schema":1,"node_name":"a\u001b[2J"})",
-        R"({"schema":1,"server":[]})", R"({"schema":1,"server":{"addresses":[],"key":""}})",
-        R"({"schema":1,"server":{"addresses":["a:1"],"key":"12"}})",
-        R"({"schema":1,"forwards":{}})", R"({"schema":1,"forwards":[1]})",
-        R"({"schema":1,"forwards":[{"name":"a"}]})",
-        R"({"schema":1,"forwards":[{"name":"a","peer":"p","host":"h","port":1,"listen":"1"},
+  for (
+      const char* text :
+      {"[]", "{}", R"({"schema":2})", R"({"schema":1,"port":70000})", R"({"schema":1,"port":"1"})",
+       R"({"schema":1,"accept_lan":1})", R"({"schema":1,"accept":["x"]})",
+       R"({"schema":1,"accept":"x:1"})", R"({"schema":1,"node_name":"a\u001b[2J"})",
+       R"({"schema":1,"server":[]})", R"({"schema":1,"server":{"addresses":[],"key":""}})",
+       R"({"schema":1,"server":{"addresses":["a:1"],"key":"12"}})",
+       R"({"schema":1,"server":{"addresses":["a:1"],"told":["b"],"key":"0000000000000000000000000000000000000000000000000000000000000000"}})",
+       R"({"schema":1,"forwards":{}})", R"({"schema":1,"forwards":[1]})",
+       R"({"schema":1,"forwards":[{"name":"a"}]})",
+       R"({"schema":1,"forwards":[{"name":"a","peer":"p","host":"h","port":1,"listen":"1"},
                                    {"name":"a","peer":"p","host":"h","port":1,"listen":"2"}]})"}) {
     EXPECT_NE(refusal(text), "") << text;
   }

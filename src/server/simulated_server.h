@@ -103,6 +103,7 @@ class SimulatedServer final : public path::SocketSource {
     options.endpoint.wake = [this] { wake(); };
     options.endpoint.sockets = this;
     options.store = &store_;
+    options.addresses = addresses_;
     options.relay_bits_per_second = relay_bits_per_second_;
     options.sockets = plan_sockets();
     for (const nat::StunSocket& socket : options.sockets) {
@@ -136,6 +137,8 @@ class SimulatedServer final : public path::SocketSource {
   }
   /// From the next start() on.
   void set_relay(std::uint64_t bits_per_second) { relay_bits_per_second_ = bits_per_second; }
+  /// Likewise: where it says that it can be reached.
+  void set_addresses(std::vector<std::string> addresses) { addresses_ = std::move(addresses); }
   /// Likewise.
   void set_clock_error(Duration error) { clock_error_ = error; }
   bool is_running() const { return core_.has_value(); }
@@ -211,6 +214,7 @@ class SimulatedServer final : public path::SocketSource {
   std::unique_ptr<quic::PacketProtection> protection_;
   MemoryRecords records_;
   MemoryStore store_;
+  std::vector<std::string> addresses_;
   Log log_;
   std::uint64_t relay_bits_per_second_ = 0;
   Duration clock_error_{};

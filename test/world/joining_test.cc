@@ -144,5 +144,65 @@ TEST(NoNetwork, ANodeStartsWithoutItAndConnectsWhenItIsThere) {
                                   net.world.now() + 60s));
 }
 
+TEST(ServerAddress, OneThatTheServerToldOfIsRememberedAndTriedAfterTheTokens) {
+  Newcomer net(9);
+  const std::string moved_to = net.server.address().text();
+  net.server.crash();
+  net.server.set_addresses({moved_to});
+  net.server.start();
+  JoinToken token = net.server.new_token("admin", {.expires_at = {}});
+  ASSERT_TRUE(net.joins(net.node, token));
+  EXPECT_EQ(net.node.told_addresses, std::vector{moved_to});
+
+  // The token's address is another one's now, as after a move.
+  net.node.crash();
+  token.addresses = {"203.0.113.77:27183"};
+  net.node.join(token);
+  EXPECT_TRUE(
+      net.world.run_until([&] { return net.node.is_connected_to_server(); }, net.world.now() + 1s));
+
+  // It is also tried while the node runs and the token's fails.
+  net.server.crash();
+  net.world.run_for(40s);
+  net.server.start();
+  EXPECT_TRUE(net.world.run_until([&] { return net.node.is_connected_to_server(); },
+                                  net.world.now() + 90s));
+}
+
+/// How long the node takes from dialling to being welcome.
+Duration dialling(Newcomer& net) {
+  const auto state = [&] { return net.node.node().status().server_state; };
+  EXPECT_TRUE(net.world.run_until([&] { return state() == "connecting"; }, net.world.now() + 120s));
+  const TimePoint begun = net.world.now();
+  EXPECT_TRUE(net.world.run_until([&] { return state() == "connected"; }, begun + 20s));
+  return net.world.now() - begun;
+}
+
+TEST(ServerAddress, TcpDoesNotWaitForUdpWhereItAloneCameThroughTheLastTime) {
+  Newcomer net(10);
+  net.home.router()->police_udp(sim::PolicerOptions{.bits_per_second = 1, .burst_bytes = 0});
+  net.node.join(net.server.new_token("admin", {.expires_at = {}}));
+  EXPECT_GE(dialling(net), 1s);
+
+  const auto come_back = [&] {
+    net.world.run_for(5s);  // Until the session has chosen its path.
+    net.server.stop();
+    net.world.run_for(100ms);
+    net.server.start();
+    return dialling(net);
+  };
+  EXPECT_LE(come_back(), 400ms);
+
+  // In another network nothing is known.
+  sim::Home cafe(net.internet, sim::NatKind::kPortRestricted);
+  cafe.router()->police_udp(sim::PolicerOptions{.bits_per_second = 1, .burst_bytes = 0});
+  net.world.run_for(5s);
+  net.server.stop();
+  net.world.run_for(100ms);
+  net.server.start();
+  net.home.host().move_to(cafe.lan(), cafe.host_options());
+  EXPECT_GE(dialling(net), 1s);
+}
+
 }  // namespace
 }  // namespace openp2p::test

@@ -55,6 +55,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     options.sockets = this;
     options.server = token_.server;
     options.server_addresses = token_.addresses;
+    options.told_addresses = told_addresses;
     if (!is_joined_) options.join_secret = token_.secret;
     options.name = name_;
     options.version = "test";
@@ -132,6 +133,9 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     name_ = name;
   }
   void on_refused(const agent::Refusal& refusal) override { refusals.push_back(refusal); }
+  void store_server_addresses(const std::vector<std::string>& told) override {
+    if (!is_disk_full) told_addresses = told;
+  }
   void store_peers(ByteView peers) override {
     if (!is_disk_full) known_peers = to_bytes(peers);
   }
@@ -165,6 +169,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
   agent::Lending::Options lending;
   bool avoids_strangers = false;
   Bytes known_peers;
+  std::vector<std::string> told_addresses;
   bool is_disk_full = false;
   Log log;
   std::vector<agent::Refusal> refusals;
