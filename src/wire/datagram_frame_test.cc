@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "wire/codec.h"
+#include "wire/each_datagram.h"
 
 namespace openp2p {
 namespace {
@@ -29,11 +30,8 @@ void take_all(DatagramDeframer& deframer, ByteView piece, Taken& taken) {
     }
     if (!*train) break;
     ++taken.trains;
-    for (ByteView rest = (*train)->datagrams; !rest.empty();) {
-      const std::size_t size = std::min(rest.size(), (*train)->segment_bytes);
-      taken.datagrams.emplace_back(as_text(rest.first(size)));
-      rest = rest.subspan(size);
-    }
+    for_each_datagram(**train,
+                      [&](ByteView datagram) { taken.datagrams.emplace_back(as_text(datagram)); });
   }
   EXPECT_TRUE(data.empty());
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "wire/datagram_frame.h"
 
 namespace openp2p {
@@ -10,6 +11,7 @@ namespace openp2p {
 /// which UDP has.
 template <class Each>
 void for_each_datagram(const DatagramTrain& train, Each each) {
+  CHECK(train.segment_bytes > 0 || train.datagrams.empty());
   ByteView left = train.datagrams;
   do {
     const std::size_t size = std::min(left.size(), train.segment_bytes);
