@@ -114,12 +114,17 @@ void PathFinder::Impl::on_authentic(const Path& from, TimePoint now) {
   pair->on_authentic(now);
   if (pair == selected_) return trust();
   if (!pair->is_valid() && !pair->is_bursting()) trigger(*pair, now);
+  if (pair->is_valid() && is_silent(now)) note_elsewhere(now);
   ask_if_silent(now);
 }
 
+bool PathFinder::Impl::is_silent(TimePoint now) const {
+  return selected_ != nullptr && selected_->is_settled() &&
+         now - selected_->heard_at() > kSilenceHint;
+}
+
 void PathFinder::Impl::ask_if_silent(TimePoint now) {
-  if (selected_ == nullptr || !selected_->is_settled()) return;
-  if (now - selected_->heard_at() > kSilenceHint) selected_->check_by(now);
+  if (is_silent(now)) selected_->check_by(now);
 }
 
 void PathFinder::Impl::trigger(CheckPair& pair, TimePoint now) {

@@ -12,6 +12,8 @@ using namespace std::chrono_literals;
 // Silence. The first figure is a guess that any path shorter than that can be wrong about; the
 // second leaves a dozen checks to be answered, so that 10 % loss does not end a path.
 constexpr Duration kPatienceMin = 1s;
+/// The same where the peer sends over another path: for an answer to what was asked, and one lost.
+constexpr Duration kPatienceElsewhere = 200ms;
 constexpr Duration kLostAfterMin = 2500ms;
 constexpr Duration kLostAfterPatience = 1500ms;
 /// RFC 7675 section 5.1: whatever else arrives, checks must be answered within this.
@@ -20,6 +22,7 @@ constexpr int kUnansweredMax = 5;
 
 // A doubted path is left before it is lost if another answers and it misses this much.
 constexpr int kOvertakenSteps = 4;
+constexpr int kOvertakenStepsElsewhere = 2;
 constexpr Duration kOvertakenAfter = 300ms;
 
 /// NAT bindings live 30 s and more (RFC 4787 asks for 2 min; many keep less).
@@ -173,7 +176,9 @@ Duration PathFinder::Impl::standby_interval() const {
 }
 
 Duration PathFinder::Impl::patience() const {
-  return std::max(kPatienceMin, 3 * selected_rtt().value_or(Duration::zero()));
+  const Duration rtt = selected_rtt().value_or(Duration::zero());
+  if (is_peer_elsewhere_) return std::max(kPatienceElsewhere, 2 * rtt);
+  return std::max(kPatienceMin, 3 * rtt);
 }
 
 Duration PathFinder::Impl::lost_after() const {
@@ -182,6 +187,15 @@ Duration PathFinder::Impl::lost_after() const {
 
 void PathFinder::Impl::on_sent(TimePoint now) {
   if (selected_ != nullptr && !waiting_since_) waiting_since_ = now;
+}
+
+/// A peer that leaves a path has found it dead: who only listens would notice much later.
+void PathFinder::Impl::note_elsewhere(TimePoint now) {
+  const bool is_long = now - selected_->heard_at() >= patience();
+  is_peer_elsewhere_ = true;
+  if (!is_long || suspect_since_) return;
+  on_sent(now);
+  suspect(now);
 }
 
 void PathFinder::Impl::suspect(TimePoint now) {
@@ -194,6 +208,7 @@ void PathFinder::Impl::suspect(TimePoint now) {
 void PathFinder::Impl::trust() {
   waiting_since_.reset();
   suspect_since_.reset();
+  is_peer_elsewhere_ = false;
 }
 
 void PathFinder::Impl::watch_selected(TimePoint now) {
@@ -209,7 +224,8 @@ void PathFinder::Impl::watch_selected(TimePoint now) {
 
 bool PathFinder::Impl::is_overtaken(TimePoint now) {
   const Duration fair = std::max(kOvertakenAfter, 2 * selected_rtt().value_or(Duration::zero()));
-  return selected_->steps() >= kOvertakenSteps && now >= *suspect_since_ + fair &&
+  const int steps = is_peer_elsewhere_ ? kOvertakenStepsElsewhere : kOvertakenSteps;
+  return selected_->steps() >= steps && now >= *suspect_since_ + fair &&
          best_other(*suspect_since_, now) != nullptr;
 }
 

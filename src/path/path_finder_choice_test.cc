@@ -104,6 +104,33 @@ TEST(PathFinderChoice, LeavesADeadPathWithinTwoSecondsUnderData) {
   }
 }
 
+TEST(PathFinderChoice, WhoOnlyListensFollowsAPeerThatHasLeftADeadPath) {
+  std::vector<Duration> taken;
+  for (const int sender : {0, 1}) {
+    for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+      DualStack stack(seed);
+      stack.world.loss = 0.02;
+      const auto is_left_by = [&](int party) {
+        const Path* path = stack.world.finder(party).selected();
+        return path != nullptr && path->remote.ip.is_v4();
+      };
+      stack.cut_ipv6();
+      std::optional<TimePoint> left_at;
+      for (int i = 0; i < 250 && !(is_left_by(0) && is_left_by(1)); ++i) {
+        stack.world.send_data(sender);
+        stack.world.run_for(20ms);
+        if (!left_at && is_left_by(sender)) left_at = stack.world.now();
+      }
+
+      ASSERT_TRUE(left_at && is_left_by(1 - sender));
+      taken.push_back(stack.world.now() - *left_at);
+    }
+  }
+  std::ranges::sort(taken);
+  EXPECT_LE(taken[taken.size() / 2], 600ms);
+  EXPECT_LE(taken.back(), 1'500ms);
+}
+
 TEST(PathFinderChoice, NoticesADeadPathWithoutData) {
   DualStack stack(4);
   stack.cut_ipv6();

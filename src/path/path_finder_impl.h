@@ -38,6 +38,8 @@ class PathFinder::Impl {
   void on_stun(const Path& from, const nat::StunMessage& message, ByteView raw, TimePoint now);
   void on_authentic(const Path& from, TimePoint now);
   void on_sent(TimePoint now);
+  bool is_silent(TimePoint now) const;
+  void note_elsewhere(TimePoint now);
   void ask_if_silent(TimePoint now);
   void prefer_streams(bool is_preferred, TimePoint now);
   std::optional<Transport> direct_transport() const;
@@ -175,6 +177,7 @@ class PathFinder::Impl {
   bool is_better_waiting_ = false;  // For the end of the hold.
 
   std::optional<TimePoint> waiting_since_;  // Something sent over selected_ wants an answer.
+  bool is_peer_elsewhere_ = false;          // It sends over another path, and not over selected_.
   std::optional<TimePoint> suspect_since_;
   std::optional<Path> challenger_;
   TimePoint challenge_ends_at_;

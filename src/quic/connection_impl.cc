@@ -41,7 +41,7 @@ constexpr std::uint64_t kApplicationError = 0x0c;
 
 /// So far ahead of its time the probe timer may be fired. Far less than the idle timeout, which
 /// would be told the same time.
-constexpr ngtcp2_duration kProbeAheadMax = 10 * NGTCP2_SECONDS;
+constexpr ngtcp2_duration kProbeAheadMax = 20 * NGTCP2_SECONDS;
 
 constexpr std::size_t kReasonBytesMax = 200;
 

@@ -9,10 +9,13 @@ namespace {
 using namespace std::chrono_literals;
 
 /// The peer may come to the new path a little later, and until then answers over the old one; and
-/// one of them may be lost. Each costs two datagrams.
-constexpr int kResendsMax = 4;
-/// Between them. A round trip has passed by then, and what both systems take.
+/// one of them may be lost. Each costs two datagrams, and doubles QUIC's own time to the next,
+/// which cannot be told to be far ahead: so there are few, and they are spread over the second or
+/// so that a peer takes to follow.
+constexpr int kResendsMax = 5;
+/// Between the first two. A round trip has passed by then, and what both systems take.
 constexpr Duration kResendGapMin = 60ms;
+constexpr Duration kResendGapLater = 300ms;  ///< After that; it doubles.
 
 }  // namespace
 
@@ -32,9 +35,10 @@ void SessionImpl::resend(TimePoint now) {
     resends_left_ = 0;
     return;
   }
-  --resends_left_;
+  const int made = kResendsMax - resends_left_--;
   const Duration rtt = finder_->selected_rtt().value_or(kResendGapMin);
-  resend_at_ = now + std::max(kResendGapMin, rtt * 3 / 2);
+  const Duration gap = made == 0 ? kResendGapMin : kResendGapLater * (1 << (made - 1));
+  resend_at_ = now + std::max(gap, rtt * 3 / 2);
 }
 
 }  // namespace openp2p::session
