@@ -40,8 +40,8 @@
 /// second. New addresses: 32, then one each 10 s. All together one check each `pace`. What all
 /// sessions of a host send to one IP address that never answered is bounded by its ProbeBudget.
 /// Silence: a path is doubted after max(1 s, 3 rtt), sooner where the peer sends over another one,
-/// left as soon as another answers, and lost after 2.5 s. Without data, consent notices within one interval more. Sans-I/O: no socket, clock
-/// or randomness of its own. Threading: one owner.
+/// left as soon as another answers, and lost after 2.5 s. Without data, consent notices within one
+/// interval more. Sans-I/O: no socket, clock or randomness of its own. Threading: one owner.
 namespace openp2p::path {
 
 enum class IceRole { kControlling, kControlled };
