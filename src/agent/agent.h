@@ -23,7 +23,7 @@ struct AgentOptions {
       accepts;                           ///< "HOST:PORT", forward::parse_destination() reads them.
   std::optional<std::uint16_t> port;     ///< UDP; 0: any.
   std::optional<unsigned> share_mbit;    ///< 0: neither lends nor borrows.
-  std::optional<bool> discovers_lan;  ///< Calls peers on the LAN by multicast, and listens.
+  std::optional<bool> discovers_lan;     ///< Calls peers on the LAN by multicast, and listens.
   std::optional<bool> avoids_strangers;  ///< Never relayed by strangers' nodes.
   std::optional<bool> relays_own_nodes;  ///< For the nodes of its network.
   std::optional<path::MethodSet> methods;  ///< To reach peers by; for diagnosis.

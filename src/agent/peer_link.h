@@ -144,7 +144,7 @@ class PeerLink final : public session::SessionHandler {
     TimePoint offered_at;             ///< Of the last (re)sent offer: measures the round trip.
     TimePoint deadline;               ///< No session by then: the attempt failed.
     std::optional<TimePoint> resend_at;
-    unsigned round = 0;  ///< Of both sides: what was tried before is varied.
+    unsigned round = 0;      ///< Of both sides: what was tried before is varied.
     std::uint64_t echo = 0;  ///< Of the peer's last challenge.
     unsigned challenges = 0;
     path::SideProfile peer_profile;

@@ -47,9 +47,9 @@ bool Relays::may_use(const Peer& peer, const GrantedRelay& relay, const RelayRul
   return relay.id != peer.link->record().id && relay.id != context_.identity.id();
 }
 
-/// Whether that relay is used for the peer already. Another ticket means that one of both ends asked
-/// anew, perhaps since the other had not heard of the last one: what carries nothing gives way to
-/// it. Both are told of tickets in one order, so both end up with the same one.
+/// Whether that relay is used for the peer already. Another ticket means that one of both ends
+/// asked anew, perhaps since the other had not heard of the last one: what carries nothing gives
+/// way to it. Both are told of tickets in one order, so both end up with the same one.
 bool Relays::has_good(Peer& peer, const GrantedRelay& relay) {
   for (RelayedPath& path : peer.paths) {
     if (path.peer == nullptr || path.relay.id != relay.id) continue;

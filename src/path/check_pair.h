@@ -96,7 +96,7 @@ class CheckPair {
 
   std::uint64_t priority = 0;  ///< RFC 8445 section 6.1.2.3.
   Candidate local;
-  MtuSearch mtu;  ///< Runs while the pair is selected.
+  MtuSearch mtu;            ///< Runs while the pair is selected.
   unsigned relay_rank = 0;  ///< Of relayed ones: 0 is the most welcome.
   bool is_stream() const { return local.transport == Transport::kTcp; }
   // Set by the owner before the first check: which method this pair is a part of, whether it may be

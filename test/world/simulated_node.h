@@ -70,8 +70,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     driver_ = std::make_unique<sim::Driver<agent::Node>>(host_, *node_);
     for (const sim::Family family : {sim::Family::kV4, sim::Family::kV6}) {
       const agent::OwnPorts last = node_->last_ports();
-      const SocketId socket =
-          driver_->open(family == sim::Family::kV4 ? last.v4 : last.v6, family);
+      const SocketId socket = driver_->open(family == sim::Family::kV4 ? last.v4 : last.v6, family);
       const std::uint16_t port = driver_->socket(socket).local().port;
       if (family == sim::Family::kV4) main_port_ = port;
       node_->add_socket(socket, {sim::any_of(family), port});
