@@ -176,7 +176,8 @@ Result<EndMessage> decode_end_message(ByteView bytes) {
     case proto::EndMessage::KIND_NOT_SET:
       break;
   }
-  return EndMessage(UnknownMessage{});
+  EndMessage unknown;
+  return unknown;
 }
 
 Result<RelayMessage> decode_relay_message(ByteView bytes) {
@@ -200,7 +201,8 @@ Result<RelayMessage> decode_relay_message(ByteView bytes) {
     case proto::RelayMessage::KIND_NOT_SET:
       break;
   }
-  return RelayMessage(UnknownMessage{});
+  RelayMessage unknown;
+  return unknown;
 }
 
 Bytes encode(const EndMessage& message) {
