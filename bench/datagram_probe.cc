@@ -91,6 +91,7 @@ class Target {
 void rtt(std::size_t bytes, int rounds, const std::vector<std::string_view>& addresses) {
   std::vector<std::byte> datagram(std::min(bytes, kDatagramBytesMax));
   std::vector<Target> targets;
+  targets.reserve(addresses.size());
   for (const std::string_view address : addresses) targets.emplace_back(address);
   for (int i = -kWarmUpRounds; i < rounds; ++i) {
     for (Target& target : targets) target.round_trip(datagram, i >= 0);
