@@ -62,6 +62,8 @@ class Relays final : public relay::RelayClientHandler {
   static constexpr std::size_t kPathsMax = 2;      ///< A peer: one may go, and the session stays.
   static constexpr std::size_t kTriedMax = 3;      ///< While none carries: what a server names.
   static constexpr std::size_t kPeersMax = 1'024;  ///< As RelayClient::kAllocationsMax.
+  /// Long enough for another to be tried; the only one there is gets its next chance soon.
+  static constexpr Duration kShunFor = std::chrono::seconds(10);
   /// Between relays that are left for their losses: where a line of one's own loses, all do.
   static constexpr Duration kStayFirst = std::chrono::minutes(1);
   static constexpr Duration kStayMax = std::chrono::minutes(30);
@@ -203,6 +205,13 @@ class Relays final : public relay::RelayClientHandler {
   void put_in(RelayedPath& path);
   void end(RelayedPath& path, bool is_failure);
   void clear_ended(Peer& peer);
+  RelayedPath* find(const relay::RelayClient& client, relay::Channel channel);
+  RelayedPath* find_asked(const relay::RelayClient& client, std::uint64_t number);
+  bool is_in_use(const RelayedPath& path) const;
+  std::size_t places(const Peer& peer) const;
+  static void shun(Peer& peer, const NodeId& relay, TimePoint until);
+
+  // relayed_path_watch.cc
   void count(RelayedPath& path, std::size_t bytes);
   void judge(RelayedPath& path);
   void judge_time(RelayedPath& path, const path::PairReport& pair);
@@ -210,12 +219,7 @@ class Relays final : public relay::RelayClientHandler {
   void judge_loss(RelayedPath& path);
   bool has_other(const RelayedPath& path) const;
   void stay_a_while(Peer& peer);
-  static void shun(Peer& peer, const NodeId& relay, TimePoint until);
-  std::size_t places(const Peer& peer) const;
   void tell_report(RelayedPath& path, bool is_unusable);
-  RelayedPath* find(const relay::RelayClient& client, relay::Channel channel);
-  RelayedPath* find_asked(const relay::RelayClient& client, std::uint64_t number);
-  bool is_in_use(const RelayedPath& path) const;
 
   NodeContext& context_;
   ServerLink& server_;
