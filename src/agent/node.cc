@@ -394,6 +394,7 @@ path::Transport Node::server_transport() const {
 path::SideProfile Node::profile() const {
   path::SideProfile profile = nat_watch_.profile();
   profile.methods = options_.methods;
+  profile.entries_left = endpoint_->search_entries_left(context_.now);
   return profile;
 }
 

@@ -123,6 +123,9 @@ void PeerLink::send(PeerSignal::Kind kind) {
   signal.tag = attempt_->local_tag;
   signal.candidates = handler_.local_candidates();
   signal.profile = handler_.profile();
+  if (paths() != nullptr && signal.profile.entries_left) {
+    *signal.profile.entries_left += paths()->search_entries_held(context_.now);
+  }
   signal.server_rtt = handler_.server_rtt();
   signal.round = attempt_->round;
   signal.incarnation = context_.incarnation;

@@ -181,6 +181,7 @@ Bytes encode_signal(const PeerSignal& signal, const IdentityKey& key) {
   if (!is_brief) {
     fill_profile(*body.mutable_udp(), signal.profile.udp);
     fill_profile(*body.mutable_tcp(), signal.profile.tcp);
+    if (signal.profile.entries_left) body.set_entries_left(*signal.profile.entries_left);
   }
   body.set_methods(signal.profile.methods.bits());
   body.set_server_rtt_us(to_microseconds(signal.server_rtt));
@@ -225,6 +226,7 @@ Result<PeerSignal> decode_signal(ByteView bytes, const NodeId& from, const NodeI
   }
   signal.profile = {to_profile(body.udp()), to_profile(body.tcp()),
                     path::MethodSet::from_bits(body.methods())};
+  if (body.has_entries_left()) signal.profile.entries_left = body.entries_left();
   signal.server_rtt = std::min<Duration>(std::chrono::microseconds(body.server_rtt_us()), kRttMax);
   signal.round = std::min(body.round(), kRoundMax);
   signal.reason = printable(body.reason());

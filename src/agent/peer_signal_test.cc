@@ -34,6 +34,7 @@ path::SideProfile any_profile() {
   profile.tcp.is_translated = false;
   profile.tcp.is_blocked = true;
   profile.methods = path::MethodSet::all().without(path::Method::kBirthday);
+  profile.entries_left = 700;
   return profile;
 }
 

@@ -55,6 +55,9 @@ struct SideProfile {
   nat::NatProfile udp;
   nat::NatProfile tcp;
   MethodSet methods = MethodSet::all();
+  /// What its router may be asked to remember yet (ProbeBudget); nullopt: an older node does not
+  /// tell.
+  std::optional<unsigned> entries_left = std::nullopt;
   friend bool operator==(const SideProfile&, const SideProfile&) = default;
 };
 

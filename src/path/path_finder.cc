@@ -308,6 +308,9 @@ std::vector<PairReport> PathFinder::report() const { return impl_->report(); }
 std::optional<Address> PathFinder::reflexive_v4() const { return impl_->reflexive_v4(); }
 std::optional<Address> PathFinder::answered_v4() const { return impl_->answered_v4(); }
 std::optional<Method> PathFinder::method() const { return impl_->method(); }
+unsigned PathFinder::search_entries_held(TimePoint now) const {
+  return impl_->search_entries_held(now);
+}
 std::vector<TimelineEntry> PathFinder::timeline() const { return impl_->timeline(); }
 const PathFinder::Counters& PathFinder::counters() const { return impl_->counters(); }
 

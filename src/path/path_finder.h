@@ -157,6 +157,9 @@ class PathFinder {
   std::optional<Address> reflexive_v4() const;
   /// Where that answer came from: the peer's.
   std::optional<Address> answered_v4() const;
+  /// What the search that goes on has reserved in the own router, and another one for the same peer
+  /// could use: for SideProfile::entries_left.
+  unsigned search_entries_held(TimePoint now) const;
   std::optional<Method> method() const;         ///< What brought the selected path.
   std::vector<TimelineEntry> timeline() const;  ///< Oldest first.
 

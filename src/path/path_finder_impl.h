@@ -61,6 +61,7 @@ class PathFinder::Impl {
   const Counters& counters() const { return counters_; }
   std::vector<TimelineEntry> timeline() const { return timeline_.entries(); }
   std::optional<Method> method() const;
+  unsigned search_entries_held(TimePoint now) const { return spray_.held(now); }
 
  private:
   /// Answers wait here for poll_datagram only; drivers poll after each batch.
@@ -134,6 +135,7 @@ class PathFinder::Impl {
   std::optional<TimePoint> streams_deadline() const;
 
   // path_finder_reach.cc
+  void start_search(TimePoint now);
   void set_patience(TimePoint now);
   bool is_hopeless() const;
   void prepare(CheckPair& pair, TimePoint now);

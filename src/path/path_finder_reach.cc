@@ -65,10 +65,25 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   for (const auto& pair : list_.pairs()) pair->is_prepared = false;
   if (is_new_round && !has_direct()) restart_all(now);
   is_search_postponed_ = false;
-  is_search_over_budget_ = false;
-  spray_.start(*plan_, peer.udp.external, go_at_, random_.fork(), now);
+  start_search(now);
   streams_.set_profiles(local, peer, round, go_at_, now);
   set_patience(now);
+}
+
+void PathFinder::Impl::start_search(TimePoint now) {
+  spray_.stop(now);  // What it had reserved serves the next one.
+  note_search(now);
+  if (config_.probes != nullptr) local_profile_.entries_left = config_.probes->left(now);
+  Plan plan = *plan_;
+  is_search_over_budget_ = !plan.fit(local_profile_, peer_profile_);
+  if (is_search_over_budget_) {
+    note({.at = now,
+          .event = TimelineEvent::kMethodEnded,
+          .method = plan_->steps.front().method,
+          .reason = ReasonCode::kBudgetExhausted,
+          .address = Address{peer_profile_.udp.external}});
+  }
+  spray_.start(plan, peer_profile_.udp.external, go_at_, random_.fork(), now);
 }
 
 void PathFinder::Impl::set_patience(TimePoint now) {

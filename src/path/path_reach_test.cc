@@ -38,6 +38,23 @@ TEST(PathReach, SocketsOfASearchAreClosedButForTheOneInUse) {
   EXPECT_EQ(simulation.finder(0).counters().switches, 0u);
 }
 
+TEST(PathReach, AFanStaysOpenForTheLastPortThatThePeerAsks) {
+  constexpr Duration kGoDelay = 100ms;
+  constexpr Duration kWay = 100ms;
+  Simulation simulation(3, kSearchScene);
+  simulation.meet();
+  for (auto& home : simulation.homes) home->host().interface().down().set_blackhole(true);
+  const Plan asks =
+      make_plan(simulation.profiles[1], simulation.profiles[0], IceRole::kControlled, 0);
+  ASSERT_EQ(asks.steps.at(0).part, Step::Part::kAsk);
+
+  simulation.world.run_for(kGoDelay + asks.duration() + kWay);
+
+  EXPECT_EQ(simulation.parties[0]->open_sockets(), 1u + Plan::kSocketsMax);
+  simulation.world.run_for(10s);
+  EXPECT_EQ(simulation.parties[0]->open_sockets(), 1u);
+}
+
 TEST(PathReach, TellsWhatItDid) {
   Simulation simulation(3, kSearchScene);
   simulation.meet();
@@ -85,6 +102,45 @@ TEST(PathReach, RoundsAfterAnotherStayWithinTheBudget) {
 
   EXPECT_LE(simulation.conntrack(), 1'100u);
   EXPECT_EQ(simulation.finder(1).reason(), ReasonCode::kBudgetExhausted);
+}
+
+/// The most entries of either router after six rounds in two minutes, in which both are asked for
+/// ports and neither node hears of it.
+std::size_t entries_after_rounds(const Scene& scene, unsigned spent) {
+  Simulation simulation(4, scene);
+  simulation.parties[0]->node().probes.expect(spent, simulation.world.now());
+  simulation.meet();
+  for (auto& home : simulation.homes) home->host().interface().down().set_blackhole(true);
+  for (unsigned round = 1; round < 6; ++round) {
+    simulation.world.run_for(15s);
+    simulation.scene.round = round;
+    simulation.begin();
+  }
+  simulation.world.run_for(15s);
+  return simulation.conntrack();
+}
+
+/// A router that keeps what comes unasked remembers what both of its sides send: each side counts
+/// the other's part, and knows what the other has left.
+TEST(PathReach, ARouterBearsWhatBothSidesAskOfIt) {
+  using enum sim::NatKind;
+  for (const sim::NatKind other : {kPortRestricted, kSymmetricPreserving, kSymmetricRandom,
+                                   kSymmetricBlocks, kSymmetricSequential}) {
+    for (const bool tells_entries : {true, false}) {
+      Scene scene{.kinds = {kSymmetricPreserving, other}, .tells_entries = tells_entries};
+      SCOPED_TRACE(testing::Message() << sim::nat_kind_text(other) << ", told " << tells_entries);
+      EXPECT_LE(entries_after_rounds(scene, /*spent=*/0), 1'100u);
+      std::swap(scene.kinds[0], scene.kinds[1]);
+      EXPECT_LE(entries_after_rounds(scene, /*spent=*/0), 1'100u);
+    }
+  }
+}
+
+/// One of the two has searched for others already: what it lacks, its peer does not waste.
+TEST(PathReach, NobodySearchesWhereThePeerHasNothingLeft) {
+  Scene scene = kSearchScene;
+  EXPECT_LE(entries_after_rounds(scene, /*spent=*/900), 40u);
+  EXPECT_GT(entries_after_rounds(scene, /*spent=*/0), 500u);
 }
 
 /// Of the same NATs as before, so the plan is the same.

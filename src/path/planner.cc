@@ -157,14 +157,25 @@ class Planner {
     } else if (!has(Method::kPredictBoth)) {
       plan_.reason = ReasonCode::kMethodsDisabled;
     } else if (may_search()) {
-      const auto kind = is_controlling_ ? PortRule::Kind::kCatchUp : PortRule::Kind::kAhead;
-      add({.method = Method::kPredictBoth,
-           .part = Step::Part::kAsk,
-           .count = std::min(kBothPorts << std::min(round_, 4U), kBothPortsMax),
-           .ports = ahead(peer_, kind),
-           .passes = kMendingPasses,
-           .gap = kAskGapLong});
+      add_ask_of_both();
     }
+  }
+
+  void add_ask_of_both() {
+    const bool is_touchy = own_.is_touchy || peer_.is_touchy;
+    const unsigned most = is_touchy ? kTouchyEntriesMax / 2 : kBothPortsMax;
+    const unsigned count = std::min(kBothPorts << std::min(round_, 4U), most);
+    const auto kind = is_controlling_ ? PortRule::Kind::kCatchUp : PortRule::Kind::kAhead;
+    const Step step{.method = Method::kPredictBoth,
+                    .part = Step::Part::kAsk,
+                    .count = count,
+                    .ports = ahead(peer_, kind),
+                    .passes = kMendingPasses,
+                    .gap = kAskGapLong};
+    add(step);
+    if (own_.is_touchy) plan_.arrivals = arrivals_of(step);
+    plan_.own_entries = count + plan_.arrivals.count;
+    plan_.peer_entries = count + (peer_.is_touchy ? count : 0);
   }
 
   static PortRule ahead(const Side& side, PortRule::Kind kind) {
@@ -181,7 +192,29 @@ class Planner {
       return;
     }
     if (!may_search()) return;
-    is_fan ? add_fan(method, moving, fixed) : add_ask(method, moving, fixed);
+    const Search size = is_sequence ? sequence_search() : search(moving, fixed);
+    const Step fan = fan_step(method, size, fixed);
+    const Step ask = ask_step(method, size, moving, fixed);
+    add(is_fan ? fan : ask);
+    note_entries(fan, ask, {moving.is_touchy, may_arrive(fixed)}, is_fan);
+  }
+
+  struct Kept {
+    bool asks;  ///< By the NAT of the moving side, ..
+    bool fan;   ///< .. and by the other.
+  };
+  /// What each router will have to remember: of what its own side sends, and, where it keeps that,
+  /// of what comes.
+  void note_entries(const Step& fan, const Step& ask, const Kept& kept, bool is_fan) {
+    const unsigned at_moving = fan.count + (kept.asks ? ask.count : 0);
+    const unsigned at_fixed = ask.count + (kept.fan ? fan.count : 0);
+    plan_.own_entries = is_fan ? at_moving : at_fixed;
+    plan_.peer_entries = is_fan ? at_fixed : at_moving;
+    const bool is_kept = is_fan ? kept.asks : kept.fan;
+    if (is_kept) plan_.arrivals = arrivals_of(is_fan ? ask : fan);
+  }
+  static Plan::Arrivals arrivals_of(const Step& theirs) {
+    return {theirs.count, theirs.start, theirs.gap};
   }
 
   static unsigned range_of(const Side& moving) {
@@ -206,38 +239,42 @@ class Planner {
   /// At first a fan's hop limit keeps it away from a NAT that may keep what arrives; later it goes
   /// further.
   Search search(const Side& moving, const Side& fixed) const {
-    const bool may_arrive = may_keep(fixed) && round_ > 0;
-    return search_of(range_of(moving), moving.is_touchy || may_arrive);
+    return search_of(range_of(moving), moving.is_touchy || may_arrive(fixed));
+  }
+  bool may_arrive(const Side& fixed) const { return may_keep(fixed) && round_ > 0; }
+
+  Search sequence_search() const {
+    return {kSequentialSockets,
+            std::min(kSequentialPorts << std::min(round_, 3U), kSequentialPortsMax)};
   }
 
-  void add_fan(Method method, const Side& moving, const Side& fixed) {
-    const bool is_sequence = method == Method::kPredictOne;
-    const unsigned sockets = is_sequence ? kSequentialSockets : search(moving, fixed).sockets;
-    add({.method = method,
-         .part = Step::Part::kFan,
-         .count = sockets,
-         .ports = {},
-         .start = patience(fixed),
-         .gap = kFanGap,
-         .hop_limit = may_keep(fixed) ? far_hops() : plan_.opener_hops});
+  Step fan_step(Method method, const Search& size, const Side& fixed) const {
+    return {.method = method,
+            .part = Step::Part::kFan,
+            .count = size.sockets,
+            .ports = {},
+            .start = patience(fixed),
+            .gap = kFanGap,
+            .hop_limit = may_keep(fixed) ? far_hops() : plan_.opener_hops};
   }
 
-  void add_ask(Method method, const Side& moving, const Side& fixed) {
-    Step step{.method = method, .part = Step::Part::kAsk, .ports = {}, .start = patience(fixed)};
+  Step ask_step(Method method, const Search& size, const Side& moving, const Side& fixed) const {
+    Step step{.method = method,
+              .part = Step::Part::kAsk,
+              .count = size.ports,
+              .ports = {},
+              .start = patience(fixed)};
     if (method == Method::kPredictOne) {
-      step.count = std::min(kSequentialPorts << std::min(round_, 3U), kSequentialPortsMax);
       step.ports = ahead(moving, PortRule::Kind::kAhead);
       step.passes = kMendingPasses;
       step.gap = kAskGapShort;
-      return add(step);
+      return step;
     }
-    const Search size = search(moving, fixed);
-    step.count = size.ports;
     step.ports.range = moving.kind == NatClass::kBlocks ? moving.profile.block : kAllPorts;
     const Duration fan_time = size.sockets * kFanGap;
     step.start += std::max(fan_time - kFanLead, Duration::zero());
     step.gap = fan_time > kFanLead ? kAskGapLong : kAskGapShort;
-    add(step);
+    return step;
   }
 
   void add(const Step& step) { plan_.steps.push_back(step); }
@@ -294,6 +331,23 @@ Duration Plan::duration() const {
     longest = std::max(longest, step.start + step.gap * (step.count * step.passes));
   }
   return longest;
+}
+
+bool Plan::fit(const SideProfile& own, const SideProfile& peer) {
+  if (steps.empty()) return true;
+  const unsigned own_left = own.entries_left.value_or(ProbeBudget::kEntriesMax);
+  // Who does not tell has mostly searched for the same peer: this one.
+  const unsigned peer_left = peer.entries_left.value_or(own_left);
+  const unsigned own_percent = std::min(own_left, own_entries) * 100 / own_entries;
+  const unsigned peer_percent = std::min(peer_left, peer_entries) * 100 / peer_entries;
+  const unsigned percent = std::min(own_percent, peer_percent);
+  if (percent < ProbeBudget::kWorthPercent) {
+    steps.clear();
+    return false;
+  }
+  for (Step& step : steps) step.count = step.count * percent / 100;
+  arrivals.count = arrivals.count * percent / 100;
+  return true;
 }
 
 void Plan::skip_watch() {

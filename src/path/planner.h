@@ -54,11 +54,25 @@ struct Plan {
   /// Not 0: the first check to each reflexive address has this hop limit, so that it opens our NAT
   /// and does not reach the peer's, and real ones wait for the moment on which both agreed.
   std::uint8_t opener_hops = 0;
+  /// What the searches of both sides make together in each of the two routers, and what of the
+  /// first are the peer's probes, where the own NAT keeps what comes unasked.
+  unsigned own_entries = 0;
+  unsigned peer_entries = 0;
+  struct Arrivals {
+    unsigned count = 0;
+    Duration start{};  ///< As of a Step.
+    Duration gap{};
+    friend bool operator==(const Arrivals&, const Arrivals&) = default;
+  };
+  Arrivals arrivals;
   /// Not kNone: nothing direct can work between NATs like these; IPv6 or a common LAN still may.
   ReasonCode reason = ReasonCode::kNone;
 
   bool is_hopeless() const { return reason != ReasonCode::kNone; }
   Duration duration() const;  ///< Until the last step has sent all.
+  /// Makes the searches fit what both routers may yet be asked to remember. False: they do not, so
+  /// there are none; the peer, which knows the same numbers, drops its part as well.
+  bool fit(const SideProfile& own, const SideProfile& peer);
   /// No step waits to see whether easier ways work: they are known not to.
   void skip_watch();
   friend bool operator==(const Plan&, const Plan&) = default;

@@ -47,6 +47,22 @@ unsigned ProbeBudget::left(const IpAddress& remote, TimePoint now) {
   return kEntriesMax - std::min(kEntriesMax, std::max(there, own_.total()));
 }
 
+unsigned ProbeBudget::left(TimePoint now) {
+  own_.advance(now);
+  return kEntriesMax - std::min(kEntriesMax, own_.total());
+}
+
+unsigned ProbeBudget::expect(unsigned count, TimePoint now) {
+  const unsigned counted = std::min(count, left(now));
+  own_.add(counted);
+  return counted;
+}
+
+void ProbeBudget::refund_expected(unsigned count, TimePoint now) {
+  own_.advance(now);
+  own_.remove(count);
+}
+
 unsigned ProbeBudget::reserve(const IpAddress& remote, unsigned count, TimePoint now) {
   const unsigned granted = std::min(count, left(remote, now));
   if (granted == 0) return 0;

@@ -29,9 +29,18 @@ class ProbeBudget {
   static constexpr Duration kPacketGap = std::chrono::milliseconds(2);  ///< 500 a second.
   static constexpr int kPacketBurst = 8;  ///< What a timer that is late by 16 ms makes up for.
 
+  /// Searches that it cannot pay for are not begun: they would cost, and miss. Nor would the two
+  /// sides, of which one pays more, ever again have enough at the same time.
+  static constexpr unsigned kWorthPercent = 90;
+
   /// Takes up to `count` entries towards the NAT at `remote`. Gives how many; 0: none are left.
   unsigned reserve(const IpAddress& remote, unsigned count, TimePoint now);
   unsigned left(const IpAddress& remote, TimePoint now);
+  unsigned left(TimePoint now);  ///< In the own router: what peers are told.
+  /// A peer is about to send so much to the own NAT, which keeps what comes unasked. Gives what was
+  /// counted.
+  unsigned expect(unsigned count, TimePoint now);
+  void refund_expected(unsigned count, TimePoint now);  ///< It did not come.
   /// Entries that were reserved and not used.
   void refund(const IpAddress& remote, unsigned count, TimePoint now);
 

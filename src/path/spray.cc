@@ -1,6 +1,7 @@
 #include "path/spray.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "path/nat_class.h"
 
@@ -22,6 +23,7 @@ void Spray::start(const Plan& plan, const IpAddress& external, TimePoint go_at, 
   asked_.clear();
   target_.reset();
   external_ = external;
+  expect(plan.arrivals, go_at, now);
   for (const Step& step : plan.steps) {
     const bool is_fan = step.part == Step::Part::kFan;
     if (budget_ == nullptr || (is_fan && sockets_ == nullptr)) continue;
@@ -38,6 +40,32 @@ void Spray::set_target(const Address& target) {
 void Spray::stop(TimePoint now) {
   for (Run& run : runs_) end(run, ReasonCode::kNone, now);
   runs_.clear();
+  expect_no_more(now);
+}
+
+void Spray::expect(const Plan::Arrivals& arrivals, TimePoint go_at, TimePoint now) {
+  if (budget_ == nullptr || arrivals.count == 0) return;
+  arrivals_ = {budget_->expect(arrivals.count, now), arrivals.start, arrivals.gap};
+  arrive_at_ = go_at + arrivals.start;
+}
+
+/// The peer stops as well, within a round trip. What it has sent by now has come.
+void Spray::expect_no_more(TimePoint now) {
+  const unsigned left = not_arrived(now);
+  arrivals_ = {};
+  if (left > 0) budget_->refund_expected(left, now);
+}
+
+unsigned Spray::not_arrived(TimePoint now) const {
+  if (arrivals_.count == 0) return 0;
+  const auto came = std::max<Duration>(now - arrive_at_, Duration::zero()) / arrivals_.gap;
+  return came >= arrivals_.count ? 0 : arrivals_.count - static_cast<unsigned>(came);
+}
+
+unsigned Spray::held(TimePoint now) const {
+  unsigned held = not_arrived(now);
+  for (const Run& run : runs_) held += run.granted - std::min(run.sent, run.granted);
+  return held;
 }
 
 void Spray::postpone(Duration delay) {
@@ -56,7 +84,7 @@ bool Spray::begin(Run& run, TimePoint now) {
   run.is_begun = true;
   run.granted = budget_->reserve(external_, wanted, now);
   events_.push_back({.is_end = false, .method = run.step.method, .count = run.granted});
-  return run.granted * 100 >= wanted * kWorthPercent;
+  return run.granted * 100 >= wanted * ProbeBudget::kWorthPercent;
 }
 
 void Spray::end(Run& run, ReasonCode reason, TimePoint now) {

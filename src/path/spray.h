@@ -26,10 +26,6 @@ namespace openp2p::path {
 /// but for the sockets it asks for; all of them are closed by the destructor at the latest.
 class Spray {
  public:
-  /// Steps that the budget cannot pay for are not begun: they would cost, and miss. Nor would the
-  /// two sides, of which one pays more, ever again have enough at the same time.
-  static constexpr unsigned kWorthPercent = 90;
-
   struct Probe {
     Path path;
     std::uint8_t hop_limit = 0;
@@ -67,6 +63,8 @@ class Spray {
   std::optional<TimePoint> next_timeout() const;
   std::optional<Event> poll_event();
 
+  /// Entries of the own router that stop() would give back.
+  unsigned held(TimePoint now) const;
   bool is_running() const { return !runs_.empty(); }
   bool owns(SocketId socket) const;
   /// The method by which this path was asked, or its socket opened; nullopt: it was not.
@@ -98,6 +96,9 @@ class Spray {
   std::optional<Probe> next_of(Run& run, TimePoint now);
   void end(Run& run, ReasonCode reason, TimePoint now);
   void drop_ended();
+  void expect(const Plan::Arrivals& arrivals, TimePoint go_at, TimePoint now);
+  void expect_no_more(TimePoint now);
+  unsigned not_arrived(TimePoint now) const;
 
   SocketSource* sockets_;
   ProbeBudget* budget_;
@@ -110,6 +111,8 @@ class Spray {
   std::unordered_map<Path, Asked> asked_;  // Of the last plan: at most its entries.
   std::vector<Event> events_;
   std::uint64_t probes_sent_ = 0;
+  Plan::Arrivals arrivals_;  // Of the peer's part, which the budget was told to expect.
+  TimePoint arrive_at_;
 };
 
 }  // namespace openp2p::path

@@ -170,6 +170,10 @@ void Simulation::measure() {
 
 void Simulation::begin() {
   met_at = world.now();
+  for (int i = 0; i < 2; ++i) {
+    profiles[i].entries_left =
+        parties[i]->node().probes.left(world.now()) + finder(i).search_entries_held(world.now());
+  }
   tell(0);
   world.run_for(scene.skew);
   tell(1);
@@ -178,7 +182,9 @@ void Simulation::begin() {
 void Simulation::tell(int to) {
   PathFinder& finder = parties[to]->finder();
   const TimePoint go_at = world.now() + kGoDelay;
-  finder.set_profiles(profiles[to], profiles[1 - to], scene.round, go_at, world.now());
+  SideProfile told = profiles[1 - to];
+  if (!scene.tells_entries) told.entries_left.reset();
+  finder.set_profiles(profiles[to], told, scene.round, go_at, world.now());
   for (const Candidate& own : parties[to]->candidates()) finder.add_local(own, world.now());
   for (Candidate candidate : parties[1 - to]->candidates()) {
     candidate.socket = SocketId{};

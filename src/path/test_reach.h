@@ -91,6 +91,7 @@ struct Scene {
   unsigned round = 0;
   MethodSet methods = MethodSet::all();
   bool has_v6 = false;
+  bool tells_entries = true;  ///< Older nodes do not tell what is left of their budgets.
 };
 
 /// What a perfect survey says of the NAT of such a home.

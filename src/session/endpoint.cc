@@ -240,6 +240,8 @@ void Endpoint::remove_socket(SocketId socket, TimePoint now) {
 
 void Endpoint::set_tcp_port(std::uint16_t port) { impl_->tcp_port_ = port; }
 
+unsigned Endpoint::search_entries_left(TimePoint now) { return impl_->probes().left(now); }
+
 void Endpoint::set_mapping_lifetime(std::optional<Duration> lifetime) {
   if (impl_->mapping_lifetime_ == lifetime) return;
   impl_->mapping_lifetime_ = lifetime;
