@@ -222,6 +222,10 @@ class Lab:
         """A file of this lab."""
         return self.folder / name
 
+    def socket_path(self, name):
+        """A Unix socket of this lab: its path has 107 bytes at most (unix(7)), so it is short."""
+        return RUN / f"{self.prefix}-{name}.sock"
+
     def sshd(self, host, port=2222):
         """An OpenSSH server on the host; see SshServer for how to log in."""
         return lab_services.start_sshd(self, host, port)

@@ -42,7 +42,7 @@ class Natbox:
         self._kind, self._reporters, self._options = kind, reporters, options
         self.device = f"to-{inside.name}"
         self._counters = lab.path(f"natbox-{inside.name}.json")
-        self._control = lab.path(f"natbox-{inside.name}.sock")
+        self._control = lab.socket_path(inside.name)
         self.start(addresses)
 
     def start(self, addresses):
