@@ -21,6 +21,7 @@ std::optional<sim::NatKind> parse_kind(const std::string& text) {
 
 std::vector<std::string> kind_names() {
   std::vector<std::string> names;
+  names.reserve(sim::kNatKinds.size());
   for (const sim::NatKind kind : sim::kNatKinds) names.emplace_back(sim::nat_kind_text(kind));
   return names;
 }
