@@ -24,6 +24,9 @@ constexpr int kUnansweredMax = 5;
 constexpr int kOvertakenSteps = 4;
 constexpr int kOvertakenStepsElsewhere = 2;
 constexpr Duration kOvertakenAfter = 300ms;
+/// In a network that has just changed less is expected of it.
+constexpr int kOvertakenStepsMoved = 3;
+constexpr Duration kOvertakenAfterMoved = 200ms;
 
 /// NAT bindings live 30 s and more (RFC 4787 asks for 2 min; many keep less).
 constexpr Duration kStandbyInterval = 25s;
@@ -223,8 +226,11 @@ void PathFinder::Impl::watch_selected(TimePoint now) {
 }
 
 bool PathFinder::Impl::is_overtaken(TimePoint now) {
-  const Duration fair = std::max(kOvertakenAfter, 2 * selected_rtt().value_or(Duration::zero()));
-  const int steps = is_peer_elsewhere_ ? kOvertakenStepsElsewhere : kOvertakenSteps;
+  const bool has_moved = moved_at_ == *suspect_since_;
+  const Duration least = has_moved ? kOvertakenAfterMoved : kOvertakenAfter;
+  const Duration fair = std::max(least, 2 * selected_rtt().value_or(Duration::zero()));
+  int steps = has_moved ? kOvertakenStepsMoved : kOvertakenSteps;
+  if (is_peer_elsewhere_) steps = std::min(steps, kOvertakenStepsElsewhere);
   return selected_->steps() >= steps && now >= *suspect_since_ + fair &&
          best_other(*suspect_since_, now) != nullptr;
 }

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
+
 #include "test/world/applications.h"
 #include "test/world/reach.h"
 
@@ -14,11 +17,10 @@ using sim::NatKind;
 
 constexpr std::uint16_t kService = 80;
 constexpr std::uint16_t kLocal = 8'080;
-/// The lines lose 1 %, and what is lost is asked again after a moment.
 constexpr Duration kBackWithin = 1s;
-constexpr Duration kBackWithinMax = 2s;
-constexpr std::uint64_t kSeeds = 20;
-constexpr unsigned kLateMax = 1;  ///< Of kSeeds.
+
+enum class Relay { kNone, kServer };
+std::uint64_t seeds(Relay relay) { return relay == Relay::kNone ? 20 : 10; }
 
 struct Move {
   NatKind from;
@@ -33,8 +35,8 @@ std::string text_of(const Move& move) {
 /// A laptop with a connection to a NAS, which both sides use.
 class RoamingWorld {
  public:
-  RoamingWorld(const Move& move, std::uint64_t seed)
-      : net_({move.from, move.peer}, seed, {}),
+  RoamingWorld(const Move& move, std::uint64_t seed, Relay relay)
+      : net_({move.from, move.peer}, seed, {.server_mbit = relay == Relay::kServer ? 100U : 0U}),
         cafe_(net_.internet(), move.to, /*has_mapping=*/false, {.delay = 25ms, .loss = 0.005}) {}
 
   bool connect() {
@@ -70,34 +72,43 @@ class RoamingWorld {
   std::optional<Talker> nas_, laptop_;
 };
 
-/// How many of kSeeds took longer than a second.
-void count_late(const Move& move, unsigned& late) {
-  late = 0;
-  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+/// How long each of the moves took, in order.
+void measure(const Move& move, Relay relay, std::vector<Duration>& took) {
+  for (std::uint64_t seed = 1; seed <= seeds(relay); ++seed) {
     SCOPED_TRACE(text_of(move) + ", seed " + std::to_string(seed));
-    RoamingWorld net(move, seed);
+    RoamingWorld net(move, seed, relay);
     ASSERT_TRUE(net.connect());
 
     net.move();
 
-    const std::optional<Duration> took = net.exchange(20s);
-    ASSERT_TRUE(took);
-    EXPECT_LE(*took, kBackWithinMax) << std::chrono::duration<double>(*took).count() << " s";
+    const std::optional<Duration> back = net.exchange(20s);
+    ASSERT_TRUE(back);
     EXPECT_TRUE(net.is_intact());
-    if (*took > kBackWithin) ++late;
+    took.push_back(*back);
   }
+  std::ranges::sort(took);
+  std::printf("%-90s median %.2f s, max %.2f s\n", text_of(move).c_str(), seconds(took[took.size() / 2]),
+              seconds(took.back()));
 }
 
-void expect_back_soon(const Move& move) {
-  unsigned late = 0;
-  count_late(move, late);
-  EXPECT_LE(late, kLateMax) << text_of(move);
+/// So many of them may take longer: a datagram in a hundred is lost, and one that mattered
+/// is asked again only after a while.
+void expect_back_soon(const Move& move, Relay relay, std::size_t late_max) {
+  std::vector<Duration> took;
+  measure(move, relay, took);
+  if (testing::Test::HasFatalFailure()) return;
+  const auto late = std::ranges::count_if(took, [](Duration d) { return d > kBackWithin; });
+  EXPECT_LE(static_cast<std::size_t>(late), late_max)
+      << text_of(move) << ": " << seconds(took.back()) << " s";
 }
+constexpr std::size_t kOneInTwenty = 1;
 
 TEST(Roaming, ALaptopIsBackWithinASecond) {
   for (const NatKind to : sim::kEimNatKinds) {
     for (const NatKind peer : sim::kEimNatKinds) {
-      expect_back_soon({NatKind::kPortRestricted, to, peer});
+      expect_back_soon({NatKind::kPortRestricted, to, peer}, Relay::kNone, kOneInTwenty);
     }
   }
 }
@@ -106,7 +117,7 @@ TEST(Roaming, ALaptopIsBackWithinASecondBehindAnyNatWhereThePeerIsOpen) {
   for (const NatKind to : sim::kNatKinds) {
     if (to == NatKind::kUdpBlocked) continue;
     for (const NatKind peer : {NatKind::kNone, NatKind::kFullCone}) {
-      expect_back_soon({NatKind::kFullCone, to, peer});
+      expect_back_soon({NatKind::kFullCone, to, peer}, Relay::kNone, kOneInTwenty);
     }
   }
 }
@@ -114,7 +125,27 @@ TEST(Roaming, ALaptopIsBackWithinASecondBehindAnyNatWhereThePeerIsOpen) {
 TEST(Roaming, ALaptopComesBackFromAnywhere) {
   for (const NatKind from : sim::kNatKinds) {
     if (from == NatKind::kUdpBlocked) continue;
-    expect_back_soon({from, NatKind::kPortRestricted, NatKind::kAddressRestricted});
+    expect_back_soon({from, NatKind::kPortRestricted, NatKind::kAddressRestricted}, Relay::kNone,
+                     kOneInTwenty);
+  }
+}
+
+/// Whatever the two NATs are like, also where nothing direct can work or a search takes seconds:
+/// the session goes on over the server, and from there to a better path.
+TEST(Roaming, ARelayCarriesWithinASecondWhereverTheLaptopGoes) {
+  for (const NatKind to : sim::kNatKinds) {
+    if (to == NatKind::kUdpBlocked) continue;
+    for (const NatKind peer : sim::kNatKinds) {
+      expect_back_soon({NatKind::kPortRestricted, to, peer}, Relay::kServer, /*late_max=*/0);
+    }
+  }
+}
+
+/// Into a network without UDP: TCP to the server comes first.
+TEST(Roaming, ARelayCarriesSoonWhereUdpIsBlocked) {
+  for (const NatKind peer : sim::kNatKinds) {
+    expect_back_soon({NatKind::kPortRestricted, NatKind::kUdpBlocked, peer}, Relay::kServer,
+                     kOneInTwenty);
   }
 }
 
@@ -138,20 +169,10 @@ std::vector<Kinds> hard_pairs() {
   return pairs;
 }
 
-/// What is known of the new NAT comes first, then the search for a port, and where the path came
-/// just after one of QUIC's probes, data wait for the next: in 19 of 20 runs not for long.
 TEST(Roaming, ALaptopIsBackWithinASecondWherePortsMustBeFound) {
-  constexpr unsigned kLateOfPairMax = 3;
-  const std::vector<Kinds> pairs = hard_pairs();
-  std::size_t late_together = 0;
-  for (const Kinds& kinds : pairs) {
-    const Move move{NatKind::kPortRestricted, kinds.to, kinds.peer};
-    unsigned late = 0;
-    count_late(move, late);
-    EXPECT_LE(late, kLateOfPairMax) << text_of(move);
-    late_together += late;
+  for (const Kinds& kinds : hard_pairs()) {
+    expect_back_soon({NatKind::kPortRestricted, kinds.to, kinds.peer}, Relay::kNone, kOneInTwenty);
   }
-  EXPECT_LE(late_together * 20, pairs.size() * kSeeds);
 }
 
 }  // namespace
