@@ -88,3 +88,20 @@ def test_a_firewall_that_lets_only_tcp_443_through(lab):
     assert laptop.json("status")["server"]["address"].endswith(":443")
     assert Download(laptop.host, 8080).finish() == digest
     assert laptop.peer("nas")["path"].startswith("relayed")
+
+
+def test_nodes_that_joined_before_hear_of_port_443_and_keep_it(lab):
+    server = Server(lab).start()
+    home = lab.home(nat="port_restricted")
+    laptop = Device(home.host("laptop"))
+    laptop.up(server.token)
+    assert server.process.terminate() == 0
+    server.start("--also-tcp", "203.0.113.1:443")
+    wait_until(lambda: "203.0.113.1:443" in (laptop.state / "state.json").read_text(), 60,
+               "the address in the state")
+
+    assert laptop.process.terminate() == 0
+    home.router.nft(ONLY_TCP_443)
+    laptop.up(None, "--port", "40123")  # The router still lets the last port's answers in.
+
+    assert laptop.json("status")["server"]["address"] == "203.0.113.1:443"
