@@ -32,7 +32,7 @@ std::vector<Address> dial_order(const std::vector<Address>& addresses, const Dia
     take(is_v6 ? v6 : v4, order);
     is_v6_next = hints.has_v6 && !is_v6;
   }
-  std::ranges::stable_partition(order, has_socket);
+  std::stable_partition(order.begin(), order.end(), has_socket);
   if (order.size() > kDialAddressesMax) order.resize(kDialAddressesMax);
   return order;
 }
