@@ -305,7 +305,8 @@ void PeerLink::fail(std::string reason, path::ReasonCode code) {
   const Duration whole =
       std::min<Duration>(kRetryMax, kRetryFirst * (1 << std::min(failures_, 10U)));
   ++failures_;
-  if (session_ != nullptr) ++rounds_;
+  // What a router could not bear now is tried another time, not left out.
+  if (session_ != nullptr && code != path::ReasonCode::kBudgetExhausted) ++rounds_;
   retry_at_ =
       context_.now + Duration(static_cast<std::int64_t>(static_cast<double>(whole.count()) *
                                                         (0.75 + context_.random.fraction() / 2)));
