@@ -89,8 +89,8 @@ void measure(const Move& move, Relay relay, std::vector<Duration>& took) {
     took.push_back(*back);
   }
   std::ranges::sort(took);
-  std::printf("%-90s median %.2f s, max %.2f s\n", text_of(move).c_str(), seconds(took[took.size() / 2]),
-              seconds(took.back()));
+  std::printf("%-90s median %.2f s, max %.2f s\n", text_of(move).c_str(),
+              seconds(took[took.size() / 2]), seconds(took.back()));
 }
 
 /// So many of them may take longer: a datagram in a hundred is lost, and one that mattered
