@@ -75,7 +75,7 @@ void print_status(const json::object& status) {
 }
 
 std::string peer_state(const json::object& peer) {
-  const std::string session = text_of(peer, "session");
+  std::string session = text_of(peer, "session");
   if (session == "connected" || session == "connecting") return session;
   return flag_of(peer, "online") ? "online" : "offline";
 }
@@ -152,7 +152,7 @@ std::string destination_of(const json::object& forward) {
 /// Where programs connect to: differs from what was asked for where the system chose the port.
 std::string listen_of(const json::object& forward) {
   const std::string bound = text_of(forward, "bound");
-  const std::string first = bound.empty() ? text_of(forward, "listen") : bound;
+  std::string first = bound.empty() ? text_of(forward, "listen") : bound;
   const auto address = Address::parse(first);
   if (!address) return first;
   const std::string port = std::to_string(address->port);
