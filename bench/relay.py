@@ -59,10 +59,10 @@ class Forwarder:
         raise LabError("no RssAnon")
 
 
-def run(host, forwarder, processors, plan):
+def run(host, forwarder, processors, plan, number):
     """What the forwarder did while its source sent as fast as it can."""
     ends = [host.start(["taskset", "-c", processors, "nice", "-n", niceness,
-                        *bench(what, forwarder.at, forwarder.kind, PAYLOAD_BYTES)],
+                        *bench(what, forwarder.at, forwarder.kind, PAYLOAD_BYTES, number)],
                        name=f"{what}-{forwarder.kind}-{time.monotonic_ns()}")
             for what, niceness in (("sink", SINK_NICENESS), ("source", 0))]
     wait(forwarder, WARM_UP_SECONDS)
@@ -70,6 +70,8 @@ def run(host, forwarder, processors, plan):
     first, last = wait(forwarder, plan.seconds)
     usage.stop()
     for end in ends:
+        if not end.is_running():
+            raise LabError(f"an end gave up: {end.output().strip()}")
         end.kill()
     cpu, elapsed = last["cpu"] - first["cpu"], last["at"] - first["at"]
     result = {
@@ -100,10 +102,10 @@ def measure_speed(lab, plan):
     say(f"relay and bare forwarder in turn: {plan.rounds} x {plan.seconds} s, datagrams of"
         f" {PAYLOAD_BYTES} bytes")
     runs = {"relay": [], "bare": []}
-    for _ in range(plan.rounds):
+    for number in range(1, plan.rounds + 1):
         measure.wait_for_quiet(plan.quiet_timeout)
         for each in (bare, relay):
-            runs[each.kind].append(run(left, each, others, plan))
+            runs[each.kind].append(run(left, each, others, plan, number))
     gbit = {kind: [each["gbit"] for each in those] for kind, those in runs.items()}
     pps = {kind: [each["pps"] for each in those] for kind, those in runs.items()}
     return {

@@ -83,11 +83,12 @@ class End final : public Party {
   }
   std::size_t joined = 0;
   std::size_t wanted = 1;
+  std::uint64_t first_ticket = 0;  ///< A relay takes each once, in all runs.
 
  private:
   void on_link_ready(Link& link) override {
     for (std::size_t i = 0; i < wanted; ++i) {
-      CHECK(link.client->allocate(peer_, ticket_with(peer_, i)).has_value());
+      CHECK(link.client->allocate(peer_, ticket_with(peer_, first_ticket + i)).has_value());
     }
   }
   void write() override {
@@ -209,7 +210,7 @@ void run_bare(net::IoContext& io, net::UdpBuffers& buffers, const Address& at) {
 }
 
 void run_end(net::IoContext& io, net::UdpBuffers& buffers, bool is_source, bool is_relayed,
-             const Address& at, std::size_t payload_bytes) {
+             const Address& at, std::size_t payload_bytes, std::uint64_t round) {
   const std::uint32_t number = is_source ? kSourceNumber : kSinkNumber;
   if (!is_relayed) {
     BareEnd end(io, buffers, number, at, payload_bytes);
@@ -218,6 +219,7 @@ void run_end(net::IoContext& io, net::UdpBuffers& buffers, bool is_source, bool 
   }
   End end(io, buffers, number, kSourceNumber + kSinkNumber - number, at,
           is_source ? payload_bytes : 0);
+  end.first_ticket = round;
   io.run();
 }
 
@@ -236,7 +238,7 @@ void run_idle(net::IoContext& io, net::UdpBuffers& buffers, const Address& at, s
 int usage() {
   fmt::print(stderr,
              "relay_bench relay|bare ADDRESS:PORT [CAP_BITS_PER_SECOND]\n"
-             "relay_bench source|sink ADDRESS:PORT relay|bare PAYLOAD_BYTES\n"
+             "relay_bench source|sink ADDRESS:PORT relay|bare PAYLOAD_BYTES ROUND\n"
              "relay_bench idle ADDRESS:PORT COUNT\n");
   return 2;
 }
@@ -255,8 +257,10 @@ int run(std::span<char*> arguments) {
   const auto last = words.size() > 3 ? positive<std::size_t>(words.back()) : std::nullopt;
   if (!last) return usage();
   if (words[1] == "idle") return run_idle(io, buffers, *at, *last), 0;
-  if (words.size() != 5 || (words[1] != "source" && words[1] != "sink")) return usage();
-  run_end(io, buffers, words[1] == "source", words[3] == "relay", *at, *last);
+  if (words.size() != 6 || (words[1] != "source" && words[1] != "sink")) return usage();
+  const auto payload_bytes = positive<std::size_t>(words[4]);
+  if (!payload_bytes) return usage();
+  run_end(io, buffers, words[1] == "source", words[3] == "relay", *at, *payload_bytes, *last);
   return 0;
 }
 
