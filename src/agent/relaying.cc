@@ -175,7 +175,7 @@ bool Relaying::ask_credit() { return server_.ask_credit(++credit_asked_); }
 bool Relaying::is_credit_fresh() const { return credit_ && credit_->number == credit_asked_; }
 
 ShareStatus Relaying::share_status() const {
-  relay::RelayService& service = const_cast<Lending&>(lending_).service();
+  const relay::RelayService& service = lending_.service();
   ShareStatus status;
   status.share_mbit = lending_.share_mbit();
   status.lends = lending_.is_lending();
