@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "relay/network_headers.h"
+
 namespace openp2p::agent {
 namespace {
 
 constexpr std::uint64_t kBitsPerMbit = 1'000'000;
 constexpr std::uint64_t kRefusedCode = 2;
-constexpr std::size_t kHeadersV4 = 28;  ///< IP and UDP.
-constexpr std::size_t kHeadersV6 = 48;
 /// Offers that say something new leave no closer together than this.
 constexpr Duration kOfferGap = std::chrono::milliseconds(250);
 
@@ -123,7 +123,8 @@ void Lending::tell_offer() {
 void Lending::on_sent(const session::Transmit& transmit) {
   const std::size_t segment = std::max<std::size_t>(transmit.segment_bytes, 1);
   const std::size_t datagrams = (transmit.bytes + segment - 1) / segment;
-  sent_bytes_ += transmit.bytes + datagrams * (transmit.to.ip.is_v4() ? kHeadersV4 : kHeadersV6);
+  const std::size_t headers = relay::ip_header_bytes(transmit.to.ip) + relay::kUdpHeaderBytes;
+  sent_bytes_ += transmit.bytes + datagrams * headers;
 }
 
 /// What the node sends beyond what it relays is its own, and goes first. (What it relays for own

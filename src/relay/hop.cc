@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "relay/network_headers.h"
 
 namespace openp2p::relay {
 namespace {
@@ -20,18 +21,14 @@ void write_u24(std::uint32_t value, MutableByteView out) {
   out[2] = static_cast<std::byte>(value);
 }
 
-constexpr std::size_t kIpv4Header = 20;
-constexpr std::size_t kIpv6Header = 40;
-constexpr std::size_t kUdpHeader = 8;
-constexpr std::size_t kTcpHeader = 32;    // With timestamps (RFC 7323).
 constexpr std::size_t kFramingBytes = 2;  // RFC 4571.
 
 std::size_t network_headers(session::Session& session) {
   const auto path = session.path();
-  const std::size_t ip = !path || path->remote.ip.is_v4() ? kIpv4Header : kIpv6Header;
+  const std::size_t ip = ip_header_bytes(path ? path->remote.ip : IpAddress::any_v4());
   const path::PathFinder* paths = session.paths();
   const bool is_tcp = paths != nullptr && paths->direct_transport() == path::Transport::kTcp;
-  return ip + (is_tcp ? kTcpHeader + kFramingBytes : kUdpHeader);
+  return ip + (is_tcp ? kTcpHeaderBytes + kFramingBytes : kUdpHeaderBytes);
 }
 
 }  // namespace

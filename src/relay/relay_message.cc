@@ -176,7 +176,7 @@ Result<EndMessage> decode_end_message(ByteView bytes) {
     case proto::EndMessage::KIND_NOT_SET:
       break;
   }
-  EndMessage unknown;
+  EndMessage unknown;  // g++ 12 warns of parts of a temporary that are not there.
   return unknown;
 }
 
@@ -201,7 +201,7 @@ Result<RelayMessage> decode_relay_message(ByteView bytes) {
     case proto::RelayMessage::KIND_NOT_SET:
       break;
   }
-  RelayMessage unknown;
+  RelayMessage unknown;  // As above.
   return unknown;
 }
 
