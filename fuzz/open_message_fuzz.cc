@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "base/check.h"
+#include "base/host_name.h"
 #include "base/ids.h"
-#include "forward/destination.h"
 #include "forward/open_message.h"
 
 using namespace openp2p;

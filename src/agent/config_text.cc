@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/host_name.h"
 #include "base/ids.h"
-#include "forward/destination.h"
 
 namespace openp2p::agent {
 namespace {
@@ -81,8 +81,7 @@ std::optional<std::string> problem_of(const ForwardSpec& spec) {
   if (!is_valid_name(spec.peer) && !NodeId::parse(spec.peer)) {
     return "the peer is a node's name, or its id in 64 hex digits";
   }
-  if (!forward::is_valid_host(spec.host))
-    return "the destination's host is a name or an IP address";
+  if (!is_valid_host(spec.host)) return "the destination's host is a name or an IP address";
   if (spec.port == 0) return "the destination's port is 1 to 65535";
   if (spec.ports == 0 || spec.ports > kForwardPortsMax) {
     return "a forward has 1 to " + std::to_string(kForwardPortsMax) + " ports";

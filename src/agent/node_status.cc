@@ -4,6 +4,7 @@
 
 #include "agent/node.h"
 #include "agent/state.h"
+#include "base/host_name.h"
 #include "forward/destination.h"
 #include "forward/open_message.h"
 
@@ -177,7 +178,7 @@ std::optional<ControlError> Node::judge_new(const ForwardSpec& spec) const {
                                              " already; remove it first: openp2p forward remove " +
                                              spec.name};
   }
-  if (!forward::is_valid_host(spec.host) || spec.port == 0) {
+  if (!is_valid_host(spec.host) || spec.port == 0) {
     return ControlError{Kind::kInvalid, "the destination is HOST:PORT, HOST a name or an address"};
   }
   if (!is_valid_name(spec.peer) && !NodeId::parse(spec.peer)) {

@@ -5,7 +5,6 @@
 
 #include "control.pb.h"
 #include "wire/codec.h"
-#include "wire/join_token.h"
 
 namespace openp2p::agent {
 namespace {

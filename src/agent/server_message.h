@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "wire/join_token.h"
 
 /// Control messages (proto/control.proto) as a node sees them: what the server said, bounded and
 /// safe to show, and the bytes of what the node says. The one place where the two meet protobuf.
@@ -21,7 +22,7 @@ inline constexpr std::size_t kWelcomeNodesMax = 10'000;  ///< As many as a netwo
 /// The server names 3; more would be tried for minutes.
 inline constexpr std::size_t kGrantRelaysMax = 8;
 /// As many as a join token names; each costs attempts when the server is dialled.
-inline constexpr std::size_t kServerAddressesMax = 8;
+inline constexpr std::size_t kServerAddressesMax = JoinToken::kAddressesMax;
 inline constexpr std::size_t kTicketBytesMax = 256;  ///< Twice what relay/ticket.h needs.
 
 /// Another node of the network, as the server says.

@@ -102,7 +102,8 @@ TEST(ServerMessage, SecretsAndIdsOfAnotherSizeAreIgnored) {
 TEST(ServerMessage, AddressesOfTheServerThatMakeNoSenseAreLeftOutAndTooManyCut) {
   control::ServerMessage message;
   control::Welcome& welcome = *message.mutable_welcome();
-  for (const char* bad : {"", "nowhere", "host:0x1", "a b:1", "\x1b[2J:443"}) {
+  for (const char* bad :
+       {"", "nowhere", "host:0x1", "a b:1", "\x1b[2J:443", "a..b:443", "1.2.3:443", "-x:443"}) {
     welcome.add_server_addresses(bad);
   }
   for (int i = 0; i < 100; ++i) welcome.add_server_addresses("example.org:443");

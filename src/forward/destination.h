@@ -15,10 +15,6 @@ struct Destination {
   friend bool operator==(const Destination&, const Destination&) = default;
 };
 
-/// A host name of RFC 1123 (underscores allowed, since real networks have them) or a numeric
-/// address.
-bool is_valid_host(std::string_view host);
-
 /// "HOST:PORT", "1.2.3.4:PORT" or "[IPV6]:PORT", port 1 to 65,535.
 std::optional<Destination> parse_destination(std::string_view text);
 std::string destination_text(const Destination& destination);

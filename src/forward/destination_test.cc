@@ -58,12 +58,5 @@ TEST(Destination, IsWrittenSoThatItReadsBack) {
   }
 }
 
-TEST(Destination, LengthsOfNamesAreThoseOfDns) {
-  const std::string label = std::string(62, 'a') + ".";
-
-  EXPECT_TRUE(is_valid_host(label + label + label + label + "a"));  // 253 characters.
-  EXPECT_FALSE(is_valid_host(label + label + label + label + "aa"));
-}
-
 }  // namespace
 }  // namespace openp2p::forward

@@ -5,8 +5,8 @@
 
 #include "base/address.h"
 #include "base/check.h"
+#include "base/host_name.h"
 #include "base/ids.h"
-#include "forward/destination.h"
 #include "wire/codec.h"
 
 namespace openp2p::forward {

@@ -4,8 +4,8 @@
 
 #include <string>
 
+#include "base/host_name.h"
 #include "base/ids.h"
-#include "forward/destination.h"
 
 namespace openp2p::forward {
 namespace {

@@ -7,6 +7,7 @@
 #include "base/address.h"
 #include "base/check.h"
 #include "base/crypto.h"
+#include "base/host_name.h"
 #include "wire/codec.h"
 
 namespace openp2p {
@@ -59,10 +60,7 @@ bool is_host(std::string_view host) {
     const auto ip = IpAddress::parse(host.substr(1, host.size() - 2));
     return ip && ip->is_v6();
   }
-  return !host.empty() && std::ranges::all_of(host, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_';
-  });
+  return host.find(':') == std::string_view::npos && is_valid_host(host);
 }
 
 Result<std::vector<std::string>> read_addresses(Reader& in) {

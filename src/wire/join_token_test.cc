@@ -45,8 +45,9 @@ TEST(JoinToken, ReadsWhatItWrote) {
 
 TEST(JoinToken, CarriesTheLongestAddresses) {
   JoinToken token = some_token();
-  token.addresses.assign(JoinToken::kAddressesMax,
-                         std::string(JoinToken::kAddressBytesMax - 6, 'a') + ":27183");
+  std::string name(JoinToken::kAddressBytesMax - 6, 'a');
+  for (std::size_t i = 63; i < name.size(); i += 64) name[i] = '.';  // RFC 1035 section 2.3.4.
+  token.addresses.assign(JoinToken::kAddressesMax, name + ":27183");
 
   const std::string text = token.text();
 
@@ -112,8 +113,9 @@ TEST(JoinToken, KnowsAnAddress) {
   for (const char* good : {"a:1", "host-1.example:65535", "192.0.2.1:27183", "[::1]:80"}) {
     EXPECT_TRUE(JoinToken::is_valid_address(good)) << good;
   }
-  for (const char* bad : {"", ":1", "a", "a:", "a:0", "a:65536", "a:01", "a:-1", "a: 1", "a b:1",
-                          "::1:80", "[::1]", "[1.2.3.4]:80", "[x]:1", "a\x1b:1", "a/b:1"}) {
+  for (const char* bad :
+       {"", ":1", "a", "a:", "a:0", "a:65536", "a:01", "a:-1", "a: 1", "a b:1", "::1:80", "[::1]",
+        "[1.2.3.4]:80", "[x]:1", "a\x1b:1", "a/b:1", "a..b:1", "1.2.3:1", "-x:1"}) {
     EXPECT_FALSE(JoinToken::is_valid_address(bad)) << bad;
   }
   EXPECT_FALSE(JoinToken::is_valid_address(std::string(254, 'a') + ":1"));
