@@ -79,7 +79,10 @@ class UdpClients::Client final : public forward::UdpFlowOwner {
   void on_finished(UdpFlow& flow) override {
     if (!flow.is_opened() && !is_failed && !is_ended_here) {
       is_failed = true;
-      clients_.owner_.on_udp_trouble("the peer ended the flow without an answer");
+      const bool has_session = peer_ != nullptr && peer_->session() != nullptr;
+      clients_.owner_.on_udp_trouble(has_session
+                                         ? "the peer ended the flow without an answer"
+                                         : "the session ended before the peer had answered");
     }
     if (peer_ != nullptr) std::exchange(peer_, nullptr)->use(flow.stream(), nullptr);
     finish();

@@ -291,6 +291,18 @@ TEST(UdpForward, WhatWaitsInVainIsDroppedWithTheReason) {
   EXPECT_NE(status.reason.find("was not reached within 30 s"), std::string::npos) << status.reason;
 }
 
+TEST(UdpForward, SaysThatTheSessionEndedBeforeAnAnswer) {
+  UdpWorld net(18);
+  net.start();
+  Program client(net.home_a.host());
+
+  net.b.crash();
+  client.say("lost");
+
+  ASSERT_TRUE(net.run_until([&] { return net.forward().flows_failed == 1; }, 60s));
+  EXPECT_EQ(net.forward().reason, "the session ended before the peer had answered");
+}
+
 TEST(UdpForward, GoesOnAfterThePeerHasRestarted) {
   EchoWorld net(9);
   net.client.say("before");
