@@ -110,6 +110,7 @@ void PeerLink::end_session(std::string_view reason) {
   if (!attempt_ && session_ == nullptr) return;
   keep_timeline();
   session::Session* session = std::exchange(session_, nullptr);
+  if (attempt_) context_.endpoint->search_budget().settle(attempt_->local_tag);
   attempt_.reset();
   update_tcp();
   next_round_at_.reset();

@@ -11,6 +11,7 @@
 #include "agent/peer_signal.h"
 #include "agent/server_link.h"
 #include "agent/stream_users.h"
+#include "path/planner.h"
 #include "session/session.h"
 
 /// This node's relation to one peer: signalling, the session, and who uses its streams.
@@ -148,6 +149,7 @@ class PeerLink final : public session::SessionHandler {
     std::uint64_t echo = 0;  ///< Of the peer's last challenge.
     unsigned challenges = 0;
     path::SideProfile peer_profile;
+    std::optional<unsigned> told_entries;  ///< SideProfile::entries_left, as the peer heard it last.
     Duration peer_server_rtt = Duration::zero();
     /// The first signal waits until then for a fresh profile.
     std::optional<TimePoint> profile_patience;
@@ -167,6 +169,11 @@ class PeerLink final : public session::SessionHandler {
   void watch_attempt();
   void take_profile(const PeerSignal& signal);
   void set_profiles(TimePoint go_at);
+  unsigned entries_left() const;
+  unsigned entries_to_tell();
+  path::Plan plan_with(unsigned entries_left) const;
+  bool is_turn() const;
+  void on_met();
   void send(PeerSignal::Kind kind);
   void tell_news();
   Duration signal_way() const;

@@ -108,8 +108,11 @@ void PeerLink::take_profile(const PeerSignal& signal) {
 
 void PeerLink::set_profiles(TimePoint go_at) {
   if (session_ == nullptr || session_->paths() == nullptr) return;
-  session_->paths()->set_profiles(handler_.profile(), attempt_->peer_profile, attempt_->round,
-                                  go_at, context_.now);
+  context_.endpoint->search_budget().settle(attempt_->local_tag);
+  path::SideProfile own = handler_.profile();
+  own.entries_left = attempt_->told_entries;
+  session_->paths()->set_profiles(own, attempt_->peer_profile, attempt_->round, go_at,
+                                  context_.now);
   context_.endpoint->touch(*session_);
 }
 
@@ -123,8 +126,8 @@ void PeerLink::send(PeerSignal::Kind kind) {
   signal.tag = attempt_->local_tag;
   signal.candidates = handler_.local_candidates();
   signal.profile = handler_.profile();
-  if (paths() != nullptr && signal.profile.entries_left) {
-    *signal.profile.entries_left += paths()->search_entries_held(context_.now);
+  if (signal.profile.entries_left) {
+    signal.profile.entries_left = entries_to_tell();
   }
   signal.server_rtt = handler_.server_rtt();
   signal.round = attempt_->round;
@@ -214,7 +217,7 @@ void PeerLink::on_answer(const PeerSignal& signal) {
   attempt_->peer_sequence = signal.sequence;
   attempt_->resend_at.reset();
   if (failures_ == 0) reason_ = "looking for a path to the peer";
-  if (meet(signal, path::IceRole::kControlling)) set_profiles(context_.now + kGoMargin);
+  if (meet(signal, path::IceRole::kControlling)) on_met();
 }
 
 /// The offer came to the peer otherwise than through the server: it is shown to be new.
@@ -232,8 +235,8 @@ void PeerLink::on_candidates(const PeerSignal& signal) {
   attempt_->peer_sequence = signal.sequence;
   take_profile(signal);
   add_remotes(signal.candidates);
-  if (take_round(signal)) return;
-  if (!attempt_->profile_patience) set_profiles(context_.now + kGoMargin);
+  if (take_round(signal) || attempt_->profile_patience) return;
+  is_turn() ? tell_news() : set_profiles(context_.now + kGoMargin);
 }
 
 /// Both keys are known: the session starts to look for a path.
@@ -294,6 +297,8 @@ void PeerLink::watch_attempt() {
   if (!is_over && !(look_at_ && now >= *look_at_)) return;
   const path::PathFinder* paths = session_ != nullptr ? session_->paths() : nullptr;
   if (look_at_) look_at_ = now + kLookEvery;
+  const bool is_waiting = session_ != nullptr && !has_path() && !attempt_->profile_patience;
+  if (!is_over && is_waiting && is_turn()) return tell_news();
   if (!is_over && (paths == nullptr || !paths->is_failed())) return;
   if (paths == nullptr) return fail("no answer from the peer");
   if (paths->selected() != nullptr) return fail("the handshake with the peer did not finish");

@@ -16,7 +16,10 @@ using namespace std::chrono_literals;
 /// A node that has nothing but a socket.
 class BareNode final : public PeerLinkHandler {
  public:
-  bool send_signal(const NodeId&, ByteView, std::uint64_t) override { return true; }
+  bool send_signal(const NodeId& to, ByteView body, std::uint64_t) override {
+    sent.emplace_back(to, to_bytes(body));
+    return true;
+  }
   std::vector<path::Candidate> local_candidates() const override { return {}; }
   path::SideProfile profile() const override { return fixed(IpAddress::v4(198, 51, 100, 2)); }
   bool refresh_profile() override { return false; }
@@ -31,8 +34,11 @@ class BareNode final : public PeerLinkHandler {
   void on_peer_batch_end(PeerLink&) override {}
   void on_session_down(PeerLink&, const std::string&) override {}
 
+  std::vector<std::pair<NodeId, Bytes>> sent;
+
   static path::SideProfile fixed(const IpAddress& external) {
     path::SideProfile profile;
+    profile.entries_left = path::ProbeBudget::kEntriesMax;
     profile.udp.mapping = nat::Dependence::kEndpointIndependent;
     profile.udp.filtering = nat::Dependence::kAddressAndPortDependent;
     profile.udp.external = external;
@@ -120,6 +126,31 @@ TEST(PeerLink, NoPortsAreSearchedAtAnAddressThatNobodyAttested) {
   Offered offer(IpAddress::v4(203, 0, 113, 80));
 
   EXPECT_TRUE(offer.searched(std::nullopt).empty());
+}
+
+/// Two offers in a row, before either is answered.
+TEST(PeerLink, WhatOneOfferPromisesTheNextDoesNot) {
+  Offered first(IpAddress::v4(203, 0, 113, 9));
+  const Party other(9);
+  NodeRecord record;
+  record.id = other.id();
+  PeerLink second(first.context, first.handler, record);
+  const auto told = [&](const NodeId& to) {
+    const auto& [addressee, body] = first.handler.sent.back();
+    EXPECT_EQ(addressee, to);
+    const auto signal = decode_signal(body, first.self.id(), to);
+    return signal ? signal->profile.entries_left : std::nullopt;
+  };
+
+  first.link->want(TimePoint{} + 30s);
+  EXPECT_EQ(told(first.peer.id()), path::ProbeBudget::kEntriesMax);
+  second.want(TimePoint{} + 30s);
+  EXPECT_EQ(told(other.id()), 0U);
+
+  first.link->close("not wanted any more");
+  second.on_network_changed();
+  EXPECT_EQ(told(other.id()), path::ProbeBudget::kEntriesMax);
+  second.close("over");
 }
 
 }  // namespace

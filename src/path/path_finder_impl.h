@@ -135,6 +135,8 @@ class PathFinder::Impl {
   std::optional<TimePoint> streams_deadline() const;
 
   // path_finder_reach.cc
+  bool fit(Plan& plan, TimePoint now) const;
+  bool is_turn(Plan plan, TimePoint now) const;
   void start_search(TimePoint now);
   void set_patience(TimePoint now);
   bool is_hopeless() const;

@@ -52,7 +52,7 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   const bool is_settled = now >= moved_at_ + kMeasuringTime;
   const bool is_lost = was_connected_ && (selected_ == nullptr || suspect_since_);
   const bool is_search_due = has_search && is_lost && is_settled && !spray_.is_running();
-  if (is_repeated && !is_search_due) return;
+  if (is_repeated && !is_search_due && !is_turn(plan, now)) return;
   const bool is_new_round = plan_ && round_ != round;
   plan_ = std::move(plan);
   round_ = round;
@@ -70,12 +70,26 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   set_patience(now);
 }
 
+/// Makes a plan fit what the two routers may yet be asked. False: there is not enough for it.
+bool PathFinder::Impl::fit(Plan& plan, TimePoint now) const {
+  SideProfile own = local_profile_;
+  if (config_.probes != nullptr) {  // What the peer was told, if that is less: it plans by it.
+    const unsigned left = config_.probes->left(peer_profile_.udp.external, now);
+    own.entries_left = std::min(left, own.entries_left.value_or(left));
+  }
+  return plan.fit(own, peer_profile_);
+}
+
+/// The search had to wait, since others had what routers may be asked, and need not any more.
+bool PathFinder::Impl::is_turn(Plan plan, TimePoint now) const {
+  return is_search_over_budget_ && !spray_.is_running() && is_search_wanted() && fit(plan, now);
+}
+
 void PathFinder::Impl::start_search(TimePoint now) {
   spray_.stop(now);  // What it had reserved serves the next one.
   note_search(now);
-  if (config_.probes != nullptr) local_profile_.entries_left = config_.probes->left(now);
   Plan plan = *plan_;
-  is_search_over_budget_ = !plan.fit(local_profile_, peer_profile_);
+  is_search_over_budget_ = !fit(plan, now);
   if (is_search_over_budget_) {
     note({.at = now,
           .event = TimelineEvent::kMethodEnded,

@@ -44,23 +44,33 @@ unsigned ProbeBudget::left(const IpAddress& remote, TimePoint now) {
   const auto known = remotes_.find(remote);
   if (known == remotes_.end() && remotes_.size() == kRemotesMax) return 0;
   const unsigned there = known == remotes_.end() ? 0 : known->second.total();
-  return kEntriesMax - std::min(kEntriesMax, std::max(there, own_.total()));
+  return std::min(kEntriesMax - std::min(kEntriesMax, there), left(now));
 }
 
 unsigned ProbeBudget::left(TimePoint now) {
   own_.advance(now);
-  return kEntriesMax - std::min(kEntriesMax, own_.total());
+  const bool is_promised = promise_ && now < promise_->until;
+  const unsigned taken = own_.total() + (is_promised ? promise_->count : 0);
+  return kEntriesMax - std::min(kEntriesMax, taken);
+}
+
+unsigned ProbeBudget::promise(FinderTag to, TimePoint now) {
+  const bool is_again = promise_ && promise_->to == to;
+  const TimePoint until = is_again ? promise_->until : now + kPromiseMax;
+  settle(to);
+  const unsigned count = left(now);
+  if (count > 0) promise_ = {to, count, until};
+  return count;
+}
+
+void ProbeBudget::settle(FinderTag to) {
+  if (promise_ && promise_->to == to) promise_.reset();
 }
 
 unsigned ProbeBudget::expect(unsigned count, TimePoint now) {
   const unsigned counted = std::min(count, left(now));
   own_.add(counted);
   return counted;
-}
-
-void ProbeBudget::refund_expected(unsigned count, TimePoint now) {
-  own_.advance(now);
-  own_.remove(count);
 }
 
 unsigned ProbeBudget::reserve(const IpAddress& remote, unsigned count, TimePoint now) {
@@ -73,13 +83,10 @@ unsigned ProbeBudget::reserve(const IpAddress& remote, unsigned count, TimePoint
   return granted;
 }
 
-void ProbeBudget::refund(const IpAddress& remote, unsigned count, TimePoint now) {
-  own_.advance(now);
+void ProbeBudget::refund(const IpAddress& remote, unsigned count) {
   own_.remove(count);
   const auto known = remotes_.find(remote);
-  if (known == remotes_.end()) return;
-  known->second.advance(now);
-  known->second.remove(count);
+  if (known != remotes_.end()) known->second.remove(count);
 }
 
 }  // namespace openp2p::path

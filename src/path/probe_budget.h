@@ -4,9 +4,11 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 
 #include "base/address.h"
 #include "base/time.h"
+#include "path/finder_tag.h"
 #include "path/stranger_limit.h"
 #include "path/token_bucket.h"
 
@@ -36,13 +38,19 @@ class ProbeBudget {
   /// Takes up to `count` entries towards the NAT at `remote`. Gives how many; 0: none are left.
   unsigned reserve(const IpAddress& remote, unsigned count, TimePoint now);
   unsigned left(const IpAddress& remote, TimePoint now);
-  unsigned left(TimePoint now);  ///< In the own router: what peers are told.
+  unsigned left(TimePoint now);  ///< In the own router.
+  /// For whom it is not known yet what the search takes: all that is left. Nobody else gets it
+  /// until settle(), nor longer than kPromiseMax, since who was asked may never answer. What is
+  /// promised once more ends no later.
+  unsigned promise(FinderTag to, TimePoint now);
+  void settle(FinderTag to);
+  static constexpr Duration kPromiseMax = std::chrono::milliseconds(1'500);
   /// A peer is about to send so much to the own NAT, which keeps what comes unasked. Gives what was
   /// counted.
   unsigned expect(unsigned count, TimePoint now);
-  void refund_expected(unsigned count, TimePoint now);  ///< It did not come.
+  void refund_expected(unsigned count) { own_.remove(count); }  ///< It did not come.
   /// Entries that were reserved and not used.
-  void refund(const IpAddress& remote, unsigned count, TimePoint now);
+  void refund(const IpAddress& remote, unsigned count);
 
   bool take_packet(TimePoint now) { return packets_.take(now); }
   TimePoint next_packet_at() const { return packets_.next_token_at(); }
@@ -75,7 +83,14 @@ class ProbeBudget {
     static std::size_t index(std::int64_t slot) { return static_cast<std::size_t>(slot) % kSlots; }
   };
 
+  struct Promise {
+    FinderTag to;
+    unsigned count = 0;
+    TimePoint until;
+  };
+
   Sum own_;
+  std::optional<Promise> promise_;  // It is for all that was left, so there are never two.
   std::map<IpAddress, Sum> remotes_;
   TokenBucket packets_{kPacketBurst, kPacketGap};
   StrangerLimit checks_{kChecksBurst, kTrickle};

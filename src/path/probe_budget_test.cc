@@ -32,8 +32,32 @@ TEST(ProbeBudget, ComesBackWhenRoutersForget) {
 TEST(ProbeBudget, TakesBackWhatWasNotUsed) {
   ProbeBudget budget;
   budget.reserve(kA, 600, TimePoint{});
-  budget.refund(kA, 500, TimePoint{} + 15s);
+  budget.refund(kA, 500);
   EXPECT_EQ(budget.left(kA, TimePoint{} + 15s), ProbeBudget::kEntriesMax - 100);
+}
+
+TEST(ProbeBudget, WhatIsPromisedToOneIsLeftToNobodyElse) {
+  constexpr FinderTag kFirst(1), kSecond(2);
+  ProbeBudget budget;
+  budget.reserve(kA, 20, TimePoint{});
+
+  EXPECT_EQ(budget.promise(kFirst, TimePoint{}), ProbeBudget::kEntriesMax - 20);
+
+  EXPECT_EQ(budget.promise(kSecond, TimePoint{}), 0u);
+  EXPECT_EQ(budget.left(kB, TimePoint{}), 0u);
+  EXPECT_EQ(budget.reserve(kB, 1, TimePoint{}), 0u);
+  budget.settle(kSecond);
+  EXPECT_EQ(budget.left(TimePoint{}), 0u) << "it was promised to another one";
+  budget.settle(kFirst);
+  EXPECT_EQ(budget.reserve(kB, 600, TimePoint{}), 600u);
+}
+
+TEST(ProbeBudget, APromiseEndsByTimeWhereNobodyAnswers) {
+  ProbeBudget budget;
+  budget.promise(FinderTag(1), TimePoint{});
+  EXPECT_EQ(budget.left(TimePoint{} + ProbeBudget::kPromiseMax - 1ms), 0u);
+  EXPECT_EQ(budget.promise(FinderTag(1), TimePoint{} + 1s), ProbeBudget::kEntriesMax);
+  EXPECT_EQ(budget.left(TimePoint{} + ProbeBudget::kPromiseMax), ProbeBudget::kEntriesMax);
 }
 
 TEST(ProbeBudget, KeepsFewRemotes) {

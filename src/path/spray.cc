@@ -11,9 +11,14 @@ namespace {
 /// Fans ask no ports; a series has some anyway.
 const PortRule kUnused{.last = 0, .step = 0, .range = {kPortMin, kPortMin}};
 
+/// For the peer's address to be known, or an own socket. What is reserved meanwhile nobody else
+/// has.
+constexpr Duration kReadyPatience = std::chrono::seconds(3);
+
 }  // namespace
 
 Spray::~Spray() {
+  for (Run& run : runs_) give_back(run);
   for (const SocketId socket : fan_) sockets_->close(socket);
 }
 
@@ -27,10 +32,17 @@ void Spray::start(const Plan& plan, const IpAddress& external, TimePoint go_at, 
   for (const Step& step : plan.steps) {
     const bool is_fan = step.part == Step::Part::kFan;
     if (budget_ == nullptr || (is_fan && sockets_ == nullptr)) continue;
-    runs_.push_back({.step = step,
-                     .ports = PortSeries(is_fan ? kUnused : step.ports, random.next()),
-                     .next_at = go_at + step.start});
+    Run& run =
+        runs_.emplace_back(Run{.step = step,
+                               .ports = PortSeries(is_fan ? kUnused : step.ports, random.next()),
+                               .next_at = go_at + step.start});
+    run.granted = budget_->reserve(external_, wanted(run), now);
   }
+}
+
+unsigned Spray::wanted(const Run& run) {
+  const bool is_fan = run.step.part == Step::Part::kFan;
+  return std::min(run.step.count, is_fan ? Plan::kSocketsMax : run.ports.size());
 }
 
 void Spray::set_target(const Address& target) {
@@ -38,7 +50,7 @@ void Spray::set_target(const Address& target) {
 }
 
 void Spray::stop(TimePoint now) {
-  for (Run& run : runs_) end(run, ReasonCode::kNone, now);
+  for (Run& run : runs_) end(run, ReasonCode::kNone);
   runs_.clear();
   expect_no_more(now);
 }
@@ -53,7 +65,7 @@ void Spray::expect(const Plan::Arrivals& arrivals, TimePoint go_at, TimePoint no
 void Spray::expect_no_more(TimePoint now) {
   const unsigned left = not_arrived(now);
   arrivals_ = {};
-  if (left > 0) budget_->refund_expected(left, now);
+  if (left > 0) budget_->refund_expected(left);
 }
 
 unsigned Spray::not_arrived(TimePoint now) const {
@@ -79,21 +91,29 @@ bool Spray::is_ready(const Run& run) const {
 }
 
 bool Spray::begin(Run& run, TimePoint now) {
-  const unsigned wanted = std::min(
-      run.step.count, run.step.part == Step::Part::kFan ? Plan::kSocketsMax : run.ports.size());
   run.is_begun = true;
-  run.granted = budget_->reserve(external_, wanted, now);
+  // Routers forget them so much later than they were reserved.
+  budget_->refund(external_, run.granted);
+  run.granted = budget_->reserve(external_, run.granted, now);
   events_.push_back({.is_end = false, .method = run.step.method, .count = run.granted});
-  return run.granted * 100 >= wanted * ProbeBudget::kWorthPercent;
+  return run.granted * 100 >= wanted(run) * ProbeBudget::kWorthPercent;
 }
 
-void Spray::end(Run& run, ReasonCode reason, TimePoint now) {
-  const unsigned used = std::min(run.sent, run.granted);
-  if (!run.is_begun) return;
-  budget_->refund(external_, run.granted - used, now);
+bool Spray::is_too_late(const Run& run, TimePoint now) const {
+  return !run.is_begun && !is_ready(run) && now >= run.next_at + kReadyPatience;
+}
+
+void Spray::give_back(Run& run) {
+  budget_->refund(external_, run.granted - std::min(run.sent, run.granted));
   run.granted = 0;
-  run.is_begun = false;
+}
+
+void Spray::end(Run& run, ReasonCode reason) {
+  const unsigned used = std::min(run.sent, run.granted);
+  give_back(run);
   run.next_at = TimePoint::max();
+  if (!run.is_begun) return;
+  run.is_begun = false;
   events_.push_back({.is_end = true, .method = run.step.method, .reason = reason, .count = used});
 }
 
@@ -103,9 +123,10 @@ void Spray::drop_ended() {
 
 std::optional<Spray::Probe> Spray::poll(TimePoint now) {
   for (Run& run : runs_) {
+    if (is_too_late(run, now)) end(run, ReasonCode::kNone);
     if (run.next_at > now || !is_ready(run)) continue;
     if (!run.is_begun && !begin(run, now)) {
-      end(run, ReasonCode::kBudgetExhausted, now);
+      end(run, ReasonCode::kBudgetExhausted);
       continue;
     }
     if (!budget_->take_packet(now)) break;
@@ -124,7 +145,7 @@ std::optional<Spray::Probe> Spray::next_of(Run& run, TimePoint now) {
     const bool has_room = fan_.size() < Plan::kSocketsMax;  // Earlier fans may be open yet.
     const auto opened = has_room ? sockets_->open_udp(/*is_v4=*/true) : std::nullopt;
     if (!opened) {  // The system gives no more: what there is has to do.
-      end(run, ReasonCode::kNone, now);
+      end(run, ReasonCode::kNone);
       return std::nullopt;
     }
     fan_.push_back(opened->socket);
@@ -139,7 +160,7 @@ std::optional<Spray::Probe> Spray::next_of(Run& run, TimePoint now) {
       std::max(run.next_at + run.step.gap, now - ProbeBudget::kPacketBurst * run.step.gap);
   const bool is_fan = run.step.part == Step::Part::kFan;
   const unsigned passes = is_fan ? 1 : run.step.passes;
-  if (run.sent >= run.granted * passes) end(run, ReasonCode::kNone, now);
+  if (run.sent >= run.granted * passes) end(run, ReasonCode::kNone);
   return probe;
 }
 
@@ -151,7 +172,11 @@ void Spray::on_sent(const Path& path, Method method, const nat::TransactionId& i
 std::optional<TimePoint> Spray::next_timeout() const {
   std::optional<TimePoint> next;
   for (const Run& run : runs_) {
-    if (is_ready(run)) next = earlier(next, std::max(run.next_at, budget_->next_packet_at()));
+    if (is_ready(run)) {
+      next = earlier(next, std::max(run.next_at, budget_->next_packet_at()));
+    } else if (!run.is_begun) {
+      next = earlier(next, run.next_at + kReadyPatience);
+    }
   }
   return next;
 }

@@ -21,8 +21,9 @@ namespace openp2p::path {
 /// of a spray is an ordinary one; what it meets becomes an ordinary pair, and until then it is
 /// neither a candidate nor a pair, of which there are few.
 ///
-/// What it can cost: for each plan at most Plan::kSocketsMax sockets and what ProbeBudget grants,
-/// all towards one IPv4 address, which others cannot choose (SideProfile::udp.external). Sans-I/O
+/// What it can cost: for each plan at most Plan::kSocketsMax sockets and what ProbeBudget grants
+/// when it starts, since peers count on it from then on; all towards one IPv4 address, which others
+/// cannot choose (SideProfile::udp.external). Sans-I/O
 /// but for the sockets it asks for; all of them are closed by the destructor at the latest.
 class Spray {
  public:
@@ -91,13 +92,16 @@ class Spray {
     Method method = Method::kBirthday;
   };
 
+  static unsigned wanted(const Run& run);
   bool is_ready(const Run& run) const;
   bool begin(Run& run, TimePoint now);
+  bool is_too_late(const Run& run, TimePoint now) const;
   std::optional<Probe> next_of(Run& run, TimePoint now);
-  void end(Run& run, ReasonCode reason, TimePoint now);
+  void end(Run& run, ReasonCode reason);
   void drop_ended();
   void expect(const Plan::Arrivals& arrivals, TimePoint go_at, TimePoint now);
   void expect_no_more(TimePoint now);
+  void give_back(Run& run);
   unsigned not_arrived(TimePoint now) const;
 
   SocketSource* sockets_;

@@ -240,7 +240,9 @@ void Endpoint::remove_socket(SocketId socket, TimePoint now) {
 
 void Endpoint::set_tcp_port(std::uint16_t port) { impl_->tcp_port_ = port; }
 
-unsigned Endpoint::search_entries_left(TimePoint now) { return impl_->probes().left(now); }
+path::ProbeBudget& Endpoint::search_budget() { return impl_->probes(); }
+
+unsigned Endpoint::search_entries_left(TimePoint now) { return search_budget().left(now); }
 
 void Endpoint::set_mapping_lifetime(std::optional<Duration> lifetime) {
   if (impl_->mapping_lifetime_ == lifetime) return;

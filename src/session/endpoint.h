@@ -111,8 +111,9 @@ class Endpoint {
   /// The port that Options::sockets listens on for TCP: sessions by meet() connect from it, so that
   /// a NAT maps them like the listener. 0: none.
   void set_tcp_port(std::uint16_t port);
-  /// ProbeBudget::left(): SideProfile::entries_left of this host.
-  unsigned search_entries_left(TimePoint now);
+  /// What routers may be asked to remember for searches, of all sessions together.
+  path::ProbeBudget& search_budget();
+  unsigned search_entries_left(TimePoint now);  ///< SideProfile::entries_left of this host.
   /// PathFinder::set_mapping_lifetime() of all sessions, also of those to come.
   void set_mapping_lifetime(std::optional<Duration> lifetime);
 
