@@ -243,7 +243,9 @@ void LocalApi::ping(const net::HttpRequest& request, const std::shared_ptr<net::
   const auto on_reply = [reply, summary, is_started](const PingReply& one) {
     if (!std::exchange(*is_started, true)) reply->start(200, kJsonLines);
     if (one.number == 0) {
-      reply->write(document({{"summary", to_json(*summary)}}) + "\n");
+      json::object last{{"summary", to_json(*summary)}};
+      if (one.peer) last["peer"] = to_json(*one.peer);
+      reply->write(document(std::move(last)) + "\n");
       reply->finish();
       return false;
     }

@@ -184,7 +184,9 @@ json::object to_json(const PingReply& reply) {
           {"rtt_us", us_or_null(reply.rtt)},
           {"path", json_safe(reply.path)},
           {"address", text_or_null(reply.address)},
-          {"reason", json_safe(reply.reason)}};
+          {"method", json_safe(reply.method)},
+          {"reason", json_safe(reply.reason)},
+          {"reason_code", json_safe(reply.reason_code)}};
 }
 
 json::object to_json(const NetcheckReport& report) {

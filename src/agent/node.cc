@@ -67,13 +67,9 @@ Node::Node(const Options& options, TimePoint now)
       forwards_(
           context_, buffers_, datagrams_,
           [this](const std::string& peer, std::string& reason) { return find_peer(peer, reason); }),
-      pinger_(context_,
-              [this](const PeerLink& peer, PingReply& reply) {
-                const PeerStatus status = describe(peer);
-                reply.path = status.path;
-                reply.address = status.address;
-                reply.reason = status.reason;
-              }),
+      pinger_(
+          context_, [this](const PeerLink& peer, PingReply& reply) { describe(peer, reply); },
+          [this](const PeerLink& peer) { return is_hopeless(peer); }),
       server_(context_, *this, server_options(options)),
       nat_watch_(context_, watch_options()),
       port_mapper_(context_, [this] { on_candidates_changed(); }),
@@ -334,7 +330,7 @@ void Node::on_server_lost() {
 
 void Node::on_observed(const Address& address) {
   if (observed_ == address || !take_observed(address)) return;
-  for (auto& [id, peer] : peers_) peer->on_network_changed();
+  for (auto& [id, peer] : peers_) peer->on_address_changed();
 }
 
 /// True: peers are to try it, since what the server saw was UDP.
@@ -426,6 +422,10 @@ PeerLink* Node::own_node(const NodeId& id) const {
 RelayRule Node::relay_rule(const PeerLink& peer) const {
   RelayRule rule;
   rule.no_strangers = options_.avoids_strangers;
+  if (!options_.methods.has(path::Method::kRelayed)) {
+    rule.is_forbidden = true;
+    rule.reason = "relays are switched off (--methods, --no-methods)";
+  }
   for (const ForwardSpec& spec : forwards_.specs()) {
     const bool is_to_it = spec.peer == peer.record().name || spec.peer == peer.record().id.text();
     if (!spec.is_enabled || !is_to_it) continue;

@@ -184,6 +184,8 @@ class Node final : public NodeControl,
   void store_peers();
   PeerLink* find_peer(std::string_view name_or_id, std::string& reason) const;
   PeerStatus describe(const PeerLink& peer) const;
+  void describe(const PeerLink& peer, PingReply& reply) const;
+  bool is_hopeless(const PeerLink& peer) const;
   PathEventStatus describe(const path::TimelineEntry& entry) const;
   std::string path_kind(const Path& path) const;
   void answer_share_queries();

@@ -196,6 +196,9 @@ struct PingReply {
   std::string path;             ///< As PeerStatus::path.
   std::optional<Address> address;
   std::string reason;  ///< Why no answer, or why no better path.
+  std::string reason_code;
+  std::string method;              ///< As PeerStatus::method.
+  std::optional<PeerStatus> peer;  ///< Of the last one, number 0: all that is known by then.
 };
 
 /// What was found out about one transport over one address family.

@@ -74,8 +74,11 @@ NodeStatus Node::status() const {
   status.server_retry_in = server_.retry_in();
   status.observed_address = observed_;
   for (const path::Candidate& candidate : local_candidates()) {
-    if (candidate.type == path::CandidateType::kHost)
+    // UDP and TCP mostly have the same port.
+    const bool is_listed = std::ranges::count(status.local_addresses, candidate.address) != 0;
+    if (candidate.type == path::CandidateType::kHost && !is_listed) {
       status.local_addresses.push_back(candidate.address);
+    }
   }
   status.uptime = context_.now - started_at_;
   status.peers_total = peers_.size();
@@ -156,6 +159,22 @@ PeerStatus Node::describe(const PeerLink& peer) const {
                                  std::string(pair.state), pair.checks_sent, pair.rtt});
   }
   return status;
+}
+
+void Node::describe(const PeerLink& peer, PingReply& reply) const {
+  PeerStatus status = describe(peer);
+  reply.path = status.path;
+  reply.address = status.address;
+  reply.reason = status.reason;
+  reply.reason_code = status.reason_code;
+  reply.method = status.method;
+  if (reply.number == 0) reply.peer = std::move(status);
+}
+
+/// The last attempt has failed for good reason, and no relay is to be had either.
+bool Node::is_hopeless(const PeerLink& peer) const {
+  return peer.state() == PeerLink::State::kNone && peer.retry_at() &&
+         path::is_lasting(peer.reason_code()) && !relaying_.reason(peer).empty();
 }
 
 std::vector<PeerStatus> Node::peers() const {

@@ -98,7 +98,8 @@ class PeerLink final : public session::SessionHandler {
   /// Why there is no session, or what is being done about it.
   const std::string& reason() const { return reason_; }
   path::ReasonCode reason_code() const;  ///< Of the path, or of the last attempt to have one.
-  std::optional<TimePoint> retry_at() const { return retry_at_; }
+  /// The next attempt, or while a relay carries the next round of looking for a direct path.
+  std::optional<TimePoint> retry_at() const { return retry_at_ ? retry_at_ : next_round_at_; }
   /// What was done to reach the peer, in this attempt and those before: oldest first.
   std::vector<path::TimelineEntry> timeline() const;
 

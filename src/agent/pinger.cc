@@ -55,7 +55,7 @@ class Pinger::Run final : public forward::StreamUser {
 
   void on_timeout() {
     const TimePoint now = pinger_.context_.now;
-    if (deadline_ && now >= *deadline_) {
+    if (deadline_ && (now >= *deadline_ || pinger_.is_hopeless_(*peer_))) {
       leave_stream();
       PingReply reply;
       reply.number = number_;
@@ -103,7 +103,9 @@ class Pinger::Run final : public forward::StreamUser {
 
   void end() {
     if (std::exchange(is_over_, true)) return;
-    reply_(PingReply{});
+    PingReply last;
+    if (peer_ != nullptr) pinger_.describe_(*peer_, last);
+    reply_(last);
   }
 
   /// Ends the stream too: a peer that does not would have all of them at last.
@@ -130,8 +132,8 @@ class Pinger::Run final : public forward::StreamUser {
   bool is_over_ = false;
 };
 
-Pinger::Pinger(NodeContext& context, Describe describe)
-    : context_(context), describe_(std::move(describe)) {}
+Pinger::Pinger(NodeContext& context, Describe describe, IsHopeless is_hopeless)
+    : context_(context), describe_(std::move(describe)), is_hopeless_(std::move(is_hopeless)) {}
 
 Pinger::~Pinger() = default;
 

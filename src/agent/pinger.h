@@ -22,8 +22,10 @@ class Pinger {
 
   using Reply = std::function<bool(const PingReply&)>;
   using Describe = std::function<void(const PeerLink&, PingReply&)>;  ///< Adds path and reason.
+  /// Nothing that is under way can still bring an answer: it is said at once that there is none.
+  using IsHopeless = std::function<bool(const PeerLink&)>;
 
-  Pinger(NodeContext& context, Describe describe);
+  Pinger(NodeContext& context, Describe describe, IsHopeless is_hopeless);
   ~Pinger();
 
   /// False where too many run already.
@@ -39,6 +41,7 @@ class Pinger {
   class Run;
   NodeContext& context_;
   Describe describe_;
+  IsHopeless is_hopeless_;
   std::list<std::unique_ptr<Run>> runs_;
 };
 

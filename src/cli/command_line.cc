@@ -154,7 +154,7 @@ void CommandLine::add_up() {
       app.add_option("--methods", up_.methods,
                      "Reach peers in these ways only, for diagnosis; all: in every way (default). "
                      "direct, mapped, punch, predict-one, birthday, predict-both, tcp-direct, "
-                     "tcp-simultaneous");
+                     "tcp-simultaneous, relayed");
   methods->delimiter(',')->type_name("METHOD,...");
   app.add_option("--no-methods", up_.no_methods, "Reach peers in all ways but these")
       ->delimiter(',')

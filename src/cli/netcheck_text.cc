@@ -83,7 +83,16 @@ std::string lifetime_text(const json::object& report) {
   const auto dead = duration_of(report, "lifetime_dead_us");
   if (alive && dead) return duration_text(*alive) + " to " + duration_text(*dead) + " of silence";
   if (alive) return "more than " + duration_text(*alive) + " of silence";
-  return dead ? "less than " + duration_text(*dead) + " of silence" : "";
+  if (dead) return "less than " + duration_text(*dead) + " of silence";
+  return "not measured yet (netcheck --lifetime does, in up to five minutes)";
+}
+
+/// Nothing of what older agents do not tell, or could not measure for want of TCP or UDP.
+std::string throttling_text(const std::string& name) {
+  if (name == "throttled") return "held back: TCP carries more on this line";
+  if (name == "none") return "not held back";
+  if (name == "slow line") return "as slow as the line itself";
+  return name;
 }
 
 }  // namespace
@@ -95,10 +104,9 @@ std::string netcheck_text(const json::object& report) {
   if (findings.empty()) add_summary(report, table);
   table.add({"keeps ports", yes_no(report, "preserves_port")});
   table.add({"hairpinning", yes_no(report, "hairpin")});
-  const std::string throttling = text_of(report, "throttling");
-  if (throttling == "throttled") table.add({"UDP", "held back: TCP carries more on this line"});
-  const std::string lifetime = lifetime_text(report);
-  if (!lifetime.empty()) table.add({"mappings live", lifetime});
+  const std::string throttling = throttling_text(text_of(report, "throttling"));
+  if (!throttling.empty()) table.add({"UDP rate", throttling});
+  table.add({"mappings live", lifetime_text(report)});
   for (const std::string& line : texts_of(report, "port_mappings")) {
     table.add({"port mapping", line});
   }

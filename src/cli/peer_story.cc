@@ -24,17 +24,36 @@ std::string reason_sentence(const std::string& name) {
   return name;
 }
 
+/// A NAT, whose address is known and no port of it: "198.51.100.2" instead of "198.51.100.2:0".
+std::string place_text(const std::string& address) {
+  const bool is_nat = address.ends_with(":0");
+  return is_nat ? address.substr(0, address.size() - 2) : address;
+}
+
+/// What `count` means differs from event to event (path::TimelineEvent).
+std::string count_text(const std::string& name, std::uint64_t count) {
+  if (name == "planned") return fmt::format("round {}", count + 1);
+  if (count == 0) return "";
+  if (name == "candidate") return fmt::format("and {} more", count);
+  if (name == "black-hole") return fmt::format("above {} bytes", count);
+  if (name == "method-begun") return fmt::format("up to {} probes", count);
+  if (name == "method-ended") return fmt::format("after {} probes", count);
+  return fmt::format("({})", count);
+}
+
+/// "planned       round 2, 198.51.100.2: both NATs choose ports .."
 std::string event_text(const json::object& event) {
-  std::string text = fmt::format("{:<14}", text_of(event, "event"));
-  const std::string method = text_of(event, "method");
-  const std::string address = text_of(event, "address");
+  const std::string name = text_of(event, "event");
   const std::string reason = text_of(event, "reason");
-  const auto count = number_of(event, "count");
-  if (!method.empty()) text += " " + method;
-  if (!address.empty()) text += " " + address;
-  if (count != 0) text += fmt::format(" ({})", count);
-  if (!reason.empty() && reason != "none") text += ": " + reason_sentence(reason);
-  return text;
+  std::string words;
+  for (const std::string& word : {text_of(event, "method"), place_text(text_of(event, "address")),
+                                  count_text(name, number_of(event, "count"))}) {
+    if (!word.empty()) words += (words.empty() ? "" : ", ") + word;
+  }
+  if (!reason.empty() && reason != "none") {
+    words += (words.empty() ? "" : ": ") + reason_sentence(reason);
+  }
+  return fmt::format("{:<13} {}", name, words);
 }
 
 std::string path_text(const json::object& peer) {
@@ -70,7 +89,10 @@ std::string peer_text(const json::object& peer) {
   table.add({text_of(peer, "relay").empty() ? "reason" : "not direct, as",
              or_dash(text_of(peer, "reason"))});
   const std::string relay_reason = text_of(peer, "relay_reason");
-  if (!relay_reason.empty()) table.add({"no relay, as", relay_reason});
+  // Who has a direct path needs none.
+  if (!relay_reason.empty() && text_of(peer, "path").empty()) {
+    table.add({"no relay, as", relay_reason});
+  }
   if (const auto retry = duration_of(peer, "retry_in_us")) {
     table.add({"next try", "in " + duration_text(*retry)});
   }

@@ -80,6 +80,13 @@ std::string peer_state(const json::object& peer) {
   return flag_of(peer, "online") ? "online" : "offline";
 }
 
+/// Why there is no path, or no better one, and when another is looked for.
+std::string note_of(const json::object& peer) {
+  const std::string reason = text_of(peer, "reason");
+  const auto retry = duration_of(peer, "retry_in_us");
+  return reason.empty() || !retry ? reason : reason + "; next try in " + duration_text(*retry);
+}
+
 void print_peers(const json::object& answer) {
   const auto peers = objects_of(answer, "peers");
   if (peers.empty()) {
@@ -91,7 +98,7 @@ void print_peers(const json::object& answer) {
     table.add({text_of(peer, "name"), text_of(peer, "id").substr(0, 10), peer_state(peer),
                or_dash(text_of(peer, "path")), or_dash(text_of(peer, "address")),
                rtt_or_dash(peer, "rtt_us"), bytes_text(number_of(peer, "bytes_sent")),
-               bytes_text(number_of(peer, "bytes_received")), text_of(peer, "reason")});
+               bytes_text(number_of(peer, "bytes_received")), note_of(peer)});
   }
   print(table.text());
 }
@@ -109,8 +116,11 @@ std::string reply_text(const std::string& peer, const json::object& reply) {
   const std::string reason = text_of(reply, "reason");
   const auto rtt = duration_of(reply, "rtt_us");
   if (!rtt) return "no answer from " + peer + (reason.empty() ? "" : ": " + reason);
-  std::string text = fmt::format("{} from {}, {} {}", rtt_text(*rtt), peer, text_of(reply, "path"),
-                                 text_of(reply, "address"));
+  const std::string address = text_of(reply, "address");
+  const std::string method = text_of(reply, "method");
+  std::string text = fmt::format("{} from {}, {}", rtt_text(*rtt), peer, text_of(reply, "path"));
+  if (!address.empty()) text += " " + address;  // Not over a relay.
+  if (!address.empty() && !method.empty()) text += ", by " + method;
   return reason.empty() ? text : text + " (" + reason + ")";
 }
 
@@ -265,16 +275,16 @@ void print_share(const json::object& share) {
 
 void say(const std::string& text) { print(printable(text, 500) + "\n"); }
 
-/// Nothing came back: what was tried, and when it is tried again.
-void explain(const QueryOptions& options, const std::string& peer) {
-  AgentClient(options).ask("GET", "/v1/peers/" + percent_encoded(peer), "", kPatience,
-                           [](const json::object& answer) {
-                             const json::object status = object_of(answer, "peer");
-                             const std::string timeline = timeline_text(status);
-                             if (!timeline.empty()) print("what was tried:\n" + timeline);
-                             const auto retry = duration_of(status, "retry_in_us");
-                             if (retry) say("tried again in " + duration_text(*retry));
-                           });
+/// Nothing came back, or only over a relay: what was tried, and when it is tried again.
+void explain(const json::object& peer) {
+  const bool is_relayed = !text_of(peer, "relay").empty();
+  if (!text_of(peer, "path").empty() && !is_relayed) return;
+  const std::string timeline = timeline_text(peer);
+  if (!timeline.empty()) print("what was tried:\n" + timeline);
+  const auto retry = duration_of(peer, "retry_in_us");
+  if (!retry) return;
+  say((is_relayed ? "a direct path is looked for again in " : "tried again in ") +
+      duration_text(*retry));
 }
 
 }  // namespace
@@ -312,15 +322,13 @@ int ping(const QueryOptions& options, const std::string& peer, unsigned count) {
   const auto show = [&](const json::object& line) {
     const bool is_summary = line.contains("summary");
     say(is_summary ? summary_text(object_of(line, "summary")) : reply_text(peer, line));
+    if (is_summary) explain(object_of(line, "peer"));
   };
   // Without a summary at the end, the agent has gone in the middle: failed, too.
   const auto judge = [](const json::object& line) {
     return number_of(object_of(line, "summary"), "received") > 0 ? kExitDone : kExitFailed;
   };
-  const int code =
-      AgentClient(options).stream("POST", "/v1/ping", body, kPatiencePing, show, judge);
-  if (code == kExitFailed && !options.is_json) explain(options, peer);
-  return code;
+  return AgentClient(options).stream("POST", "/v1/ping", body, kPatiencePing, show, judge);
 }
 
 int print_names(const QueryOptions& options, const std::string& kind) {

@@ -38,4 +38,28 @@ std::string_view reason_name(ReasonCode reason) {
   return kWords[static_cast<std::size_t>(reason)].name;
 }
 
+bool is_lasting(ReasonCode reason) {
+  switch (reason) {
+    case ReasonCode::kBothRandom:
+    case ReasonCode::kUdpBlockedHere:
+    case ReasonCode::kUdpBlockedThere:
+    case ReasonCode::kUdpBlockedBoth:
+    case ReasonCode::kTcpBlocked:
+    case ReasonCode::kMethodsDisabled:
+      return true;
+    case ReasonCode::kNone:
+    case ReasonCode::kChecking:
+    case ReasonCode::kNoCandidates:
+    case ReasonCode::kNoAnswer:
+    case ReasonCode::kLostConsent:
+    case ReasonCode::kSprayMissed:
+    case ReasonCode::kBudgetExhausted:
+    case ReasonCode::kBlackHole:
+    case ReasonCode::kWaitingForRetry:
+    case ReasonCode::kUdpThrottled:
+      return false;
+  }
+  return false;
+}
+
 }  // namespace openp2p::path

@@ -28,5 +28,7 @@ inline constexpr int kReasonCodes = 16;
 
 std::string_view reason_text(ReasonCode reason);  ///< For people.
 std::string_view reason_name(ReasonCode reason);  ///< For machines, never changed: "no-answer".
+/// It follows from what the networks are like, and not from one attempt's luck.
+bool is_lasting(ReasonCode reason);
 
 }  // namespace openp2p::path

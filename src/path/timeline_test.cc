@@ -36,6 +36,8 @@ TEST(ReasonCode, AllHaveANameOfTheirOwn) {
   }
   EXPECT_EQ(reason_name(ReasonCode::kBothRandom), "both-random");
   EXPECT_EQ(reason_name(ReasonCode::kWaitingForRetry), "waiting-for-retry");
+  EXPECT_TRUE(is_lasting(ReasonCode::kBothRandom));
+  EXPECT_FALSE(is_lasting(ReasonCode::kSprayMissed));
   EXPECT_EQ(timeline_event_text(TimelineEvent::kFailed), "failed");
 }
 

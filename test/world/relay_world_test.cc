@@ -146,6 +146,32 @@ TEST(Relay, NoRelayForbidsIt) {
       << net.seen_by_a().relay_reason;
 }
 
+TEST(Relay, IsAMethodThatCanBeSwitchedOff) {
+  RelayWorld net(5, with(Who::kServer));
+  net.a.methods = path::MethodSet::all().without(path::Method::kRelayed);
+  ASSERT_TRUE(net.join());
+  ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+  net.serve(random_bytes(net.world.random(), 10));
+
+  Application client(*net.a.platform().connect(RelayWorld::kLocal), {});
+
+  ASSERT_TRUE(net.run_until([&] { return client.is_reset; }, 40s));
+  EXPECT_NE(net.seen_by_a().relay_reason.find("--no-methods"), std::string::npos)
+      << net.seen_by_a().relay_reason;
+}
+
+TEST(Relay, TellsWhenADirectPathIsLookedForAgain) {
+  RelayWorld net(5, with(Who::kServer));
+  ASSERT_TRUE(net.join());
+  ASSERT_FALSE(net.a.forward("web", "nas", RelayWorld::kService, RelayWorld::kLocal));
+  expect_transfer(net, 1'000);
+
+  ASSERT_TRUE(net.run_until([&] { return net.seen_by_a().retry_in.has_value(); }, 30s));
+
+  EXPECT_TRUE(net.is_relayed());
+  EXPECT_LE(*net.seen_by_a().retry_in, 5min);
+}
+
 TEST(Relay, APinnedRelayIsTheOnlyOne) {
   RelayWorld::Options options = with(Who::kServer);
   options.has_own_relay = true;

@@ -64,6 +64,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
     options.forwards = forwards_;
     options.lending = lending;
     options.avoids_strangers = avoids_strangers;
+    options.methods = methods;
     options.known_peers = known_peers;
     options.log = log;
     node_ = std::make_unique<agent::Node>(options, host_.now());
@@ -167,6 +168,7 @@ class SimulatedNode final : public agent::NodeMemory, public path::SocketSource 
   forward::AcceptPolicy policy;
   agent::Lending::Options lending;
   bool avoids_strangers = false;
+  path::MethodSet methods = path::MethodSet::all();
   Bytes known_peers;
   std::vector<std::string> told_addresses;
   bool is_disk_full = false;
