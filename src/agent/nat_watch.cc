@@ -179,7 +179,6 @@ void NatWatch::conclude() {
     next.udp = nat::NatProfile();
     next.udp.is_blocked = !is_udp_proven_ && tcp_ && tcp_->is_answered();
   }
-  if (next.udp.external != profile_.udp.external) mapping_lifetime_.reset();
   const bool is_changed = next != profile_;
   profile_ = next;
   update_hold();

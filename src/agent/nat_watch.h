@@ -71,10 +71,6 @@ class NatWatch {
   void on_timeout();
   std::optional<TimePoint> next_timeout() const;
 
-  /// How long a silent UDP mapping lives, at least; told by a netcheck that measured it.
-  /// Keep-alives go just under it. nullopt: not known, or the network changed since.
-  std::optional<Duration> mapping_lifetime() const { return mapping_lifetime_; }
-  void set_mapping_lifetime(Duration lifetime) { mapping_lifetime_ = lifetime; }
   std::vector<std::string> evidence() const;  ///< Of the last measurements, a line each.
 
  private:
@@ -123,7 +119,6 @@ class NatWatch {
   std::vector<std::function<void()>> refreshes_;
   TimePoint refreshed_by_;
   unsigned holders_ = 0;
-  std::optional<Duration> mapping_lifetime_;
 };
 
 }  // namespace openp2p::agent

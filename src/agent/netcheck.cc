@@ -1,15 +1,12 @@
 #include "agent/netcheck.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "nat/port_pattern.h"
 
 namespace openp2p::agent {
 namespace {
-
-constexpr std::size_t kDatagramBytesMax = 1'280;
 
 std::string dependence_or_empty(nat::Dependence dependence) {
   if (dependence == nat::Dependence::kUnknown) return "";
@@ -146,35 +143,13 @@ void Netcheck::finish_or_go_on() {
 // --- Lifetime ---
 
 void Netcheck::begin_lifetime(const Address& server) {
-  for (std::size_t i = 0; i <= nat::LifetimeProbe::kAsker; ++i) {
-    auto socket = context_.platform.open_datagrams(
-        /*is_v4=*/true, [this, i](const Address& from, ByteView datagram, TimePoint now) {
-          context_.now = now;
-          if (is_done_ || !lifetime_->on_datagram(i, from, datagram, now)) return;
-          pump_lifetime();
-          context_.wake();
-        });
-    if (!socket) {
-      report_.evidence.push_back("no sockets are left to measure how long mappings live");
-      return finish();
-    }
-    lifetime_sockets_.push_back(std::move(*socket));
-  }
-  nat::LifetimeProbe::Config config;
-  config.tag = context_.endpoint->new_tag().value();
-  config.server = server;
-  lifetime_.emplace(config, context_.secrets, context_.now);
-  pump_lifetime();
+  lifetime_ = std::make_unique<LifetimeCheck>(context_, server, [this] { end_lifetime(); });
+  if (lifetime_->start()) return;
+  report_.evidence.push_back("no sockets are left to measure how long mappings live");
+  finish();
 }
 
-void Netcheck::pump_lifetime() {
-  std::array<std::byte, kDatagramBytesMax> out;
-  std::size_t socket = 0;
-  Address to;
-  while (const std::size_t size = lifetime_->poll_datagram(socket, to, out, context_.now)) {
-    lifetime_sockets_[socket]->send(to, ByteView(out).first(size));
-  }
-  if (!lifetime_->is_done() || is_done_) return;
+void Netcheck::end_lifetime() {
   const nat::LifetimeReport& found = lifetime_->report();
   report_.lifetime_alive = found.alive;
   report_.lifetime_dead = found.dead;
@@ -194,9 +169,7 @@ void Netcheck::on_timeout() {
     if (family.tcp) family.tcp->on_timeout();
   }
   if (throttle_) throttle_->on_timeout();
-  if (!lifetime_ || is_done_) return;
-  lifetime_->on_timeout(context_.now);
-  pump_lifetime();
+  if (lifetime_) lifetime_->on_timeout();
 }
 
 std::optional<TimePoint> Netcheck::next_timeout() const {

@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "agent/lifetime_check.h"
 #include "agent/node_context.h"
 #include "agent/node_control.h"
 #include "agent/stun_lookup.h"
 #include "agent/tcp_survey.h"
 #include "agent/throttle_check.h"
 #include "agent/udp_survey.h"
-#include "nat/lifetime_probe.h"
 
 namespace openp2p::agent {
 
@@ -47,7 +47,7 @@ class Netcheck {
   void end_throttle_check();
   void finish_or_go_on();
   void begin_lifetime(const Address& server);
-  void pump_lifetime();
+  void end_lifetime();
   void advance();
   void report_udp(const Family& family);
   void report_tcp(const Family& family);
@@ -58,8 +58,7 @@ class Netcheck {
   StunLookup lookup_;
   std::vector<Family> families_;
   std::unique_ptr<ThrottleCheck> throttle_;
-  std::vector<std::unique_ptr<Platform::DatagramSocket>> lifetime_sockets_;
-  std::optional<nat::LifetimeProbe> lifetime_;
+  std::unique_ptr<LifetimeCheck> lifetime_;
   std::optional<Address> v4_server_;
   NetcheckReport report_;
   Done done_;

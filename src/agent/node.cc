@@ -72,6 +72,7 @@ Node::Node(const Options& options, TimePoint now)
           [this](const PeerLink& peer) { return is_hopeless(peer); }),
       server_(context_, *this, server_options(options)),
       nat_watch_(context_, watch_options()),
+      lifetimes_(context_, [this] { endpoint_->set_mapping_lifetime(lifetimes_.lifetime()); }),
       port_mapper_(context_, [this] { on_candidates_changed(); }),
       relaying_(context_, server_, *this, *this, options.lending),
       cache_(options.identity->id(), options.server),
@@ -119,7 +120,8 @@ NatWatch::Options Node::watch_options() {
 }
 
 void Node::on_candidates_changed() {
-  endpoint_->set_mapping_lifetime(nat_watch_.mapping_lifetime());
+  lifetimes_.on_nat(nat_watch_.profile().udp, stun_servers());
+  endpoint_->set_mapping_lifetime(lifetimes_.lifetime());
   for (auto& [id, peer] : peers_) peer->on_candidates_changed();
   relaying_.on_candidates_changed();
   ways_.on_candidates_changed();
@@ -179,6 +181,7 @@ void Node::on_timeout(TimePoint now) {
   endpoint_->on_timeout(now);
   server_.on_timeout();
   nat_watch_.on_timeout();
+  lifetimes_.on_timeout();
   port_mapper_.on_timeout();
   for (auto& [id, peer] : peers_) peer->on_timeout();
   datagrams_.on_timeout();
@@ -198,7 +201,7 @@ std::optional<TimePoint> Node::next_timeout() const {
   next = earlier(next, earlier(forwards_.next_timeout(), pinger_.next_timeout()));
   next = earlier(next, earlier(datagrams_.next_timeout(), services_.next_timeout()));
   next = earlier(next, earlier(nat_watch_.next_timeout(), port_mapper_.next_timeout()));
-  next = earlier(next, relaying_.next_timeout());
+  next = earlier(next, earlier(lifetimes_.next_timeout(), relaying_.next_timeout()));
   next = earlier(next, earlier(ways_.next_timeout(), store_at_));
   for (const ShareQuery& query : share_queries_) next = earlier(next, query.until);
   for (const auto& check : netchecks_) next = earlier(next, check->next_timeout());

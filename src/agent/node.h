@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/forwards.h"
+#include "agent/lifetime_watch.h"
 #include "agent/nat_watch.h"
 #include "agent/netcheck.h"
 #include "agent/node_context.h"
@@ -186,6 +187,7 @@ class Node final : public NodeControl,
   PeerStatus describe(const PeerLink& peer) const;
   void describe(const PeerLink& peer, PingReply& reply) const;
   bool is_hopeless(const PeerLink& peer) const;
+  void add_lifetime(NetcheckReport& report);
   PathEventStatus describe(const path::TimelineEntry& entry) const;
   std::string path_kind(const Path& path) const;
   void answer_share_queries();
@@ -219,6 +221,7 @@ class Node final : public NodeControl,
   Pinger pinger_;
   ServerLink server_;
   NatWatch nat_watch_;
+  LifetimeWatch lifetimes_;
   PortMapper port_mapper_;
   Relaying relaying_;
   PeerCache cache_;

@@ -302,6 +302,20 @@ std::vector<std::string> Node::stun_servers() const {
   return options_.server_addresses;
 }
 
+/// What this check has measured, or what the node has learned before.
+void Node::add_lifetime(NetcheckReport& report) {
+  if (report.lifetime_alive || report.lifetime_dead) {
+    nat::LifetimeReport measured;
+    measured.alive = report.lifetime_alive;
+    measured.dead = report.lifetime_dead;
+    return lifetimes_.learn(measured);
+  }
+  const nat::LifetimeReport known = lifetimes_.report();
+  report.lifetime_alive = known.alive;
+  report.lifetime_dead = known.dead;
+  report.evidence.insert(report.evidence.end(), known.evidence.begin(), known.evidence.end());
+}
+
 void Node::netcheck(const NetcheckOptions& options,
                     std::function<void(const NetcheckReport&)> done) {
   constexpr std::size_t kNetchecksMax = 4;
@@ -312,10 +326,7 @@ void Node::netcheck(const NetcheckOptions& options,
   }
   const auto complete = [this, done = std::move(done)](NetcheckReport report) {
     report.port_mappings = port_mapper_.evidence();
-    if (report.lifetime_alive) {
-      nat_watch_.set_mapping_lifetime(*report.lifetime_alive);
-      endpoint_->set_mapping_lifetime(report.lifetime_alive);
-    }
+    add_lifetime(report);
     done(report);
   };
   netchecks_.push_back(

@@ -96,5 +96,60 @@ TEST(Netcheck, TellsWhereUdpIsHeldBack) {
   EXPECT_EQ(finding(report, "udp").nat, "port-restricted cone") << "what else is found stays true";
 }
 
+// sim::NatOptions: a mapping lives for 120 s, which is between two of the silences that are tried.
+TEST(Netcheck, TheNodeLearnsByItselfHowLongMappingsLive) {
+  CheckedHome home(NatKind::kPortRestricted);
+
+  const agent::NetcheckReport early = home.check();
+  home.world.run_for(agent::LifetimeWatch::kCalm + 5min);
+  const agent::NetcheckReport late = home.check();
+
+  EXPECT_FALSE(early.lifetime_alive || early.lifetime_dead);
+  ASSERT_TRUE(late.lifetime_alive && late.lifetime_dead);
+  EXPECT_EQ(*late.lifetime_alive, 118s);
+  EXPECT_EQ(*late.lifetime_dead, 148s);
+  EXPECT_GT(std::ranges::count_if(
+                late.evidence,
+                [](const std::string& line) { return line.find("118 s") != std::string::npos; }),
+            0);
+}
+
+TEST(Netcheck, WhatWasLearnedInOneNetworkIsNotSaidOfAnother) {
+  CheckedHome home(NatKind::kPortRestricted);
+  home.world.run_for(agent::LifetimeWatch::kCalm + 5min);
+
+  home.home.router()->reboot(/*has_new_address=*/true);
+  home.world.run_for(30s);
+  const agent::NetcheckReport soon = home.check();
+  home.world.run_for(agent::LifetimeWatch::kCalm + 5min);
+  const agent::NetcheckReport later = home.check();
+
+  EXPECT_FALSE(soon.lifetime_alive || soon.lifetime_dead);
+  EXPECT_EQ(later.lifetime_alive.value_or(0s), 118s);
+}
+
+TEST(Netcheck, AMoveInTheMiddleBeginsTheMeasurementAnew) {
+  CheckedHome home(NatKind::kPortRestricted);
+  home.world.run_for(agent::LifetimeWatch::kCalm + 100s);
+
+  home.home.router()->reboot(/*has_new_address=*/true);
+  home.world.run_for(agent::LifetimeWatch::kCalm + 90s);
+  const agent::NetcheckReport soon = home.check();
+  home.world.run_for(4min);
+  const agent::NetcheckReport later = home.check();
+
+  EXPECT_FALSE(soon.lifetime_alive || soon.lifetime_dead);
+  EXPECT_EQ(later.lifetime_alive.value_or(0s), 118s);
+}
+
+TEST(Netcheck, NothingIsMeasuredWhereNothingForgets) {
+  CheckedHome home(NatKind::kNone);
+
+  home.world.run_for(agent::LifetimeWatch::kCalm + 5min);
+  const agent::NetcheckReport report = home.check();
+
+  EXPECT_FALSE(report.lifetime_alive || report.lifetime_dead);
+}
+
 }  // namespace
 }  // namespace openp2p::test
