@@ -54,11 +54,7 @@ bool PeerLink::is_wanted() const {
 }
 
 void PeerLink::on_network_changed() {
-  if (is_relayed()) {  // What failed from there may work from here.
-    upgrades_ = 0;
-    next_round_at_.reset();
-    return start_round();
-  }
+  if (is_relayed()) return start_anew();
   // The peer knows an attempt once it was offered, since the server keeps the order.
   const bool is_offered = attempt_ && attempt_->is_offerer && !attempt_->profile_patience;
   if (is_offered || session_ != nullptr) return tell_news();
@@ -67,9 +63,11 @@ void PeerLink::on_network_changed() {
   retry_at_ = std::min(*retry_at_, std::max(*last_attempt_at_ + kRetryFirst, context_.now));
 }
 
+void PeerLink::on_address_changed() { is_relayed() ? on_relayed_news() : on_network_changed(); }
+
 void PeerLink::on_candidates_changed() {
-  if (!has_path() || paths()->is_doubted()) return on_network_changed();
-  if (is_relayed() && is_round_open()) tell_news();
+  if (is_relayed()) return on_relayed_news();
+  if (!has_path() || paths()->is_doubted()) on_network_changed();
 }
 
 void PeerLink::on_timeout() {

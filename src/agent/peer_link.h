@@ -108,7 +108,8 @@ class PeerLink final : public session::SessionHandler {
   void on_profile_fresh();  ///< After PeerLinkHandler::refresh_profile().
   void on_signal_failed(SignalFailure why);
   void on_server_connected();    ///< Signals can go out now.
-  void on_network_changed();     ///< This node's candidates may have changed.
+  void on_network_changed();     ///< Interfaces or routes: this node may be elsewhere.
+  void on_address_changed();     ///< The server sees it at another address or port.
   void on_candidates_changed();  ///< There are more: of use to who looks for a path.
   void on_timeout();
   std::optional<TimePoint> next_timeout() const;
@@ -151,6 +152,7 @@ class PeerLink final : public session::SessionHandler {
     unsigned challenges = 0;
     path::SideProfile peer_profile;
     std::optional<unsigned> told_entries;  ///< SideProfile::entries_left, as the peer heard it last.
+    std::vector<path::Candidate> told_places;  ///< own_places(), likewise.
     Duration peer_server_rtt = Duration::zero();
     /// The first signal waits until then for a fresh profile.
     std::optional<TimePoint> profile_patience;
@@ -163,6 +165,9 @@ class PeerLink final : public session::SessionHandler {
   void update_tcp();
   const path::PathFinder* paths() const;
   void start_round();
+  void start_anew();
+  std::vector<path::Candidate> own_places() const;
+  void on_relayed_news();
   bool take_round(const PeerSignal& signal);
   bool is_round_open() const;
   void watch_upgrade();

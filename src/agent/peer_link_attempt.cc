@@ -125,6 +125,7 @@ void PeerLink::send(PeerSignal::Kind kind) {
   if (attempt_->key) signal.agreement_key = attempt_->key->public_key();
   signal.tag = attempt_->local_tag;
   signal.candidates = handler_.local_candidates();
+  attempt_->told_places = own_places();
   signal.profile = handler_.profile();
   if (signal.profile.entries_left) {
     signal.profile.entries_left = entries_to_tell();

@@ -53,6 +53,36 @@ void PeerLink::start_round() {
   wait_for_profile();
 }
 
+/// What failed from there may work from here.
+void PeerLink::start_anew() {
+  upgrades_ = 0;
+  next_round_at_.reset();
+  start_round();
+}
+
+/// Where this node is, as far as it matters for what can work. A NAT whose mappings depend on
+/// endpoints shows each of them, and each measurement, another port: that is nothing new. TCP's
+/// addresses come and go with the rounds themselves.
+std::vector<path::Candidate> PeerLink::own_places() const {
+  std::vector<path::Candidate> places = handler_.local_candidates();
+  std::erase_if(places, [](const path::Candidate& place) {
+    return place.transport == path::Transport::kTcp;
+  });
+  if (!handler_.profile().udp.is_symmetric()) return places;
+  for (path::Candidate& place : places) {
+    if (place.type == path::CandidateType::kServerReflexive) place.address.port = 0;
+  }
+  return places;
+}
+
+/// A node that is elsewhere begins anew; what was measured more exactly counts in the round that
+/// goes on, and otherwise in the next.
+void PeerLink::on_relayed_news() {
+  if (!attempt_) return;
+  if (own_places() != attempt_->told_places) return start_anew();
+  if (is_round_open()) tell_news();
+}
+
 /// The peer began a round: this side tells what it knows now, and goes along. One that begins them
 /// without end gets no answers for it.
 bool PeerLink::take_round(const PeerSignal& signal) {
