@@ -188,8 +188,9 @@ void PathFinder::Impl::on_timeout(TimePoint now) {
 /// Who asks why gets the same from the timeline and from the log.
 void PathFinder::Impl::note(const TimelineEntry& entry) {
   timeline_.add(entry);
-  log_.debug(entry.at, "path.{} method={} address={} reason={} count={}",
-             timeline_event_text(entry.event), entry.method ? method_text(*entry.method) : "-",
+  log_.debug(entry.at, "path.{} peer={} method={} address={} reason={} count={}",
+             timeline_event_text(entry.event), config_.peer.brief(),
+             entry.method ? method_text(*entry.method) : "-",
              entry.address ? entry.address->text() : "-", reason_name(entry.reason), entry.count);
 }
 
@@ -199,7 +200,10 @@ std::optional<TimePoint> PathFinder::Impl::next_timeout() const {
   for (const auto& pair : list_.pairs()) due = std::min(due, pair->due_at());
   std::optional<TimePoint> next = earlier(choice_deadline(), reach_deadline());
   next = earlier(next, streams_deadline());
-  if (selected_ != nullptr) due = std::min(due, selected_->mtu.next_probe_at().value_or(due));
+  if (selected_ != nullptr) {
+    const TimePoint probe_at = selected_->mtu.next_probe_at().value_or(CheckPair::kNever);
+    due = std::min(due, std::max(probe_at, closed_until(*selected_)));
+  }
   if (due != CheckPair::kNever) next = earlier(next, std::max(due, pace_.next_token_at()));
   if (!list_.pairs().empty()) next = earlier(next, sweep_at_);
   if (!has_direct() && !is_failed_) next = earlier(next, give_up_at_);
@@ -207,7 +211,8 @@ std::optional<TimePoint> PathFinder::Impl::next_timeout() const {
 }
 
 const Path* PathFinder::Impl::duplicate_to(TimePoint now) const {
-  return previous_ && selected_ != nullptr && now < duplicate_until_ ? &*previous_ : nullptr;
+  const bool is_wanted = previous_ && selected_ != nullptr && now < duplicate_until_;
+  return is_wanted && !closed_until(*previous_, now) ? &*previous_ : nullptr;
 }
 
 std::optional<Duration> PathFinder::Impl::selected_rtt() const {
@@ -260,6 +265,11 @@ void PathFinder::add_local(const Candidate& candidate, TimePoint now) {
 void PathFinder::set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
                               TimePoint go_at, TimePoint now) {
   impl_->set_profiles(local, peer, round, go_at, now);
+}
+void PathFinder::be_quiet(TimePoint until) { impl_->be_quiet(until); }
+void PathFinder::on_peer_told() { impl_->on_peer_told(); }
+std::optional<TimePoint> PathFinder::closed_until(const Path& path, TimePoint now) const {
+  return impl_->closed_until(path, now);
 }
 void PathFinder::remove_socket(SocketId socket, TimePoint now) {
   impl_->remove_socket(socket, now);

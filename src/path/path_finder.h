@@ -11,6 +11,7 @@
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/crypto.h"
+#include "base/ids.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/time.h"
@@ -47,6 +48,7 @@ namespace openp2p::path {
 enum class IceRole { kControlling, kControlled };
 
 struct PathFinderConfig {
+  NodeId peer;  ///< For log lines only; zeros: not known yet.
   IceRole role = IceRole::kControlling;
   FinderTag local_tag;
   FinderTag remote_tag;
@@ -101,6 +103,15 @@ class PathFinder {
   /// NAT is sent to its reflexive addresses.
   void set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
                     TimePoint go_at, TimePoint now);
+
+  /// This side's datagrams come from elsewhere now, and the peer does not know from where. What
+  /// reaches a NAT unasked may spoil it: until `until`, or the moment of the set_profiles() after
+  /// on_peer_told(), nothing is sent to where that may happen, unless the peer comes first.
+  void be_quiet(TimePoint until);
+  /// The peer is being told where this side is now.
+  void on_peer_told();
+  /// Nothing may be sent there before this, for the same reason; nullopt: nothing forbids it.
+  std::optional<TimePoint> closed_until(const Path& path, TimePoint now) const;
 
   /// A TCP connection of this session is up; `path.socket` is it. It is closed by remove_socket().
   void add_connection(const Path& path, const Address& local, TimePoint now);

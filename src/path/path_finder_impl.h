@@ -32,6 +32,9 @@ class PathFinder::Impl {
   void add_proven(const Path& path, TimePoint now);
   void set_profiles(const SideProfile& local, const SideProfile& peer, unsigned round,
                     TimePoint go_at, TimePoint now);
+  void be_quiet(TimePoint until);
+  void on_peer_told() { is_peer_told_ = true; }
+  std::optional<TimePoint> closed_until(const Path& path, TimePoint now) const;
   void add_connection(const Path& path, const Address& local, TimePoint now);
   void add_relayed(const Path& path, TimePoint now, unsigned rank);
   bool is_proof(const nat::StunMessage& message, ByteView raw) const;
@@ -141,6 +144,13 @@ class PathFinder::Impl {
   void set_patience(TimePoint now);
   bool is_hopeless() const;
   void prepare(CheckPair& pair, TimePoint now);
+  void note_begun(Method method, std::optional<Address> to, TimePoint now);
+  void hold(CheckPair& pair, TimePoint now);
+  std::uint8_t opener_hops(const CheckPair& pair, TimePoint now) const;
+  bool may_spoil(const CheckPair& pair) const;
+  TimePoint quiet_until(const CheckPair& pair) const;
+  TimePoint closed_until(const CheckPair& pair) const;
+  void begin_anew(TimePoint now);
   Method method_of(const CheckPair& pair) const;
   bool is_doubtful(TimePoint now) const;
   bool is_search_wanted() const;
@@ -193,9 +203,14 @@ class PathFinder::Impl {
   bool has_wished_ = false;  // The own wish is to be told, on each path anew.
 
   std::optional<Plan> plan_;
+  MethodSet begun_ = MethodSet::none();  // Of this plan, as the timeline tells.
   unsigned round_ = 0;
   TimePoint go_at_;
   TimePoint moved_at_;  // The own network changed.
+  TimePoint quiet_until_;
+  TimePoint all_open_at_;      // By then nothing forbids any path.
+  bool is_peer_told_ = false;  // Of the new address, by the next profiles.
+  TimePoint come_by_;          // By then the peer, which was told, asks us here.
   Spray spray_;
   bool is_search_postponed_ = false;
   bool is_search_over_budget_ = false;

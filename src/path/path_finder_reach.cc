@@ -33,13 +33,18 @@ constexpr Duration kFanPatience = 5s;
 
 bool is_internet(const IpAddress& ip) { return !ip.is_private() && !ip.is_link_local(); }
 
+/// It leads through NATs, as a rule.
+bool is_translated(const Path& path) {
+  return path.remote.ip.is_v4() && is_internet(path.remote.ip);
+}
+
 }  // namespace
 
 void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile& peer,
                                     unsigned round, TimePoint go_at, TimePoint now) {
   Plan plan = make_plan(local, peer, config_.role, round, config_.history);
   if (was_connected_) plan.skip_watch();  // Somebody waits for data to flow again.
-  const bool is_moved = local_profile_.udp.external != local.udp.external ||
+  const bool is_moved = is_peer_told_ || local_profile_.udp.external != local.udp.external ||
                         peer_profile_.udp.external != peer.udp.external;
   const bool is_repeated = plan_ && round_ == round && *plan_ == plan && !is_moved;
   local_profile_ = local;
@@ -62,7 +67,9 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
         .reason = plan_->reason,
         .address = Address{peer.udp.external},
         .count = round});
+  begun_ = MethodSet::none();
   for (const auto& pair : list_.pairs()) pair->is_prepared = false;
+  begin_anew(now);
   if (is_new_round && !has_direct()) restart_all(now);
   is_search_postponed_ = false;
   start_search(now);
@@ -117,14 +124,87 @@ void PathFinder::Impl::prepare(CheckPair& pair, TimePoint now) {
   if (!pair.method) pair.method = method_of(pair);
   const bool is_relayed = *pair.method == Method::kRelayed;
   pair.is_barred = plan_ && !is_relayed && !plan_->methods.has(*pair.method) && !pair.is_valid();
-  // The controlling side knows that the other has sent its opener. The controlled one does not, if
-  // the signal was late, so it waits a little for a check of the peer's, which ends the wait.
-  const TimePoint hold_until = go_at_ + (is_controlling() ? Duration::zero() : kAnswererGrace);
-  const bool is_held = plan_ && plan_->opener_hops != 0 && now < hold_until && !pair.is_valid() &&
-                       pair.checks_sent() == 0 && !pair.is_stream() && !pair.is_triggered &&
-                       pair.path().remote.ip.is_v4() && is_internet(pair.path().remote.ip);
-  pair.opener_hops = is_held ? plan_->opener_hops : std::uint8_t{0};
+  const bool is_checked = *pair.method == Method::kDirect || *pair.method == Method::kMapped ||
+                          *pair.method == Method::kPunch;
+  if (plan_ && is_checked && !pair.is_barred && !pair.is_valid()) {
+    note_begun(*pair.method, pair.path().remote, now);
+  }
+  hold(pair, now);
+}
+
+/// Who has told the other something does not know that it has come, if the signal was late, so it
+/// waits a little for a check of the peer's, which ends the wait. Who was told knows that the other
+/// has sent its opener. At first the controlled side tells last; later, who comes from elsewhere.
+void PathFinder::Impl::hold(CheckPair& pair, TimePoint now) {
+  const std::uint8_t hops = opener_hops(pair, now);
+  const bool may_be_held = hops != 0 && !pair.is_opened;
+  if (may_be_held && now < pair.hold_until) return;  // It waits already.
+  const bool has_told = !was_connected_ && !is_controlling();
+  const TimePoint met_at = go_at_ + (has_told ? kAnswererGrace : Duration::zero());
+  const TimePoint hold_until = std::max(met_at, come_by_);
+  const bool is_held = may_be_held && now < hold_until;
+  pair.opener_hops = is_held ? hops : std::uint8_t{0};
   pair.hold_until = is_held ? hold_until : TimePoint::min();
+  if (is_held) all_open_at_ = std::max(all_open_at_, hold_until);
+}
+
+/// Of a first check there; 0: it need not be an opener.
+std::uint8_t PathFinder::Impl::opener_hops(const CheckPair& pair, TimePoint now) const {
+  if (!plan_ || pair.is_stream() || !is_translated(pair.path())) return 0;
+  if (plan_->opener_hops != 0) return plan_->opener_hops;
+  return now < come_by_ && may_spoil(pair) ? Plan::kOpenerHops : std::uint8_t{0};
+}
+
+void PathFinder::Impl::be_quiet(TimePoint until) {
+  quiet_until_ = until;
+  all_open_at_ = std::max(all_open_at_, until);
+  for (const auto& pair : list_.pairs()) {
+    if (!may_spoil(*pair)) continue;
+    pair->is_opened = false;
+    pair->hold_until = TimePoint::min();
+  }
+}
+
+/// The peer hears of us, and answers from a NAT that knows us by then.
+void PathFinder::Impl::begin_anew(TimePoint now) {
+  if (!std::exchange(is_peer_told_, false)) return;
+  come_by_ = go_at_ + kAnswererGrace;
+  quiet_until_ = now;
+  for (const auto& pair : list_.pairs()) {
+    if (pair->is_opened || !may_spoil(*pair)) continue;
+    prepare(*pair, now);
+    pair->check_by(now);
+  }
+}
+
+/// Whether what is sent there may spoil the peer's NAT, if it does not expect it. A mapped port is
+/// open by request.
+bool PathFinder::Impl::may_spoil(const CheckPair& pair) const {
+  return !pair.is_stream() && !is_relayed(pair.path().socket) && is_translated(pair.path()) &&
+         pair.remote().candidate.type != CandidateType::kMapped && may_be_touchy(peer_profile_.udp);
+}
+
+TimePoint PathFinder::Impl::quiet_until(const CheckPair& pair) const {
+  return !pair.is_opened && may_spoil(pair) ? quiet_until_ : TimePoint::min();
+}
+
+/// Of whatever is no opener.
+TimePoint PathFinder::Impl::closed_until(const CheckPair& pair) const {
+  return pair.is_opened ? TimePoint::min() : std::max(quiet_until(pair), pair.hold_until);
+}
+
+std::optional<TimePoint> PathFinder::Impl::closed_until(const Path& path, TimePoint now) const {
+  if (now >= all_open_at_) return std::nullopt;
+  const CheckPair* pair = list_.find(path);
+  const TimePoint until = pair == nullptr ? TimePoint::min() : closed_until(*pair);
+  return now < until ? std::optional(until) : std::nullopt;
+}
+
+/// Searches tell more, by themselves: see note_search.
+void PathFinder::Impl::note_begun(Method method, std::optional<Address> to, TimePoint now) {
+  if (begun_.has(method)) return;
+  begun_ = begun_.with(method);
+  note({.at = now, .event = TimelineEvent::kMethodBegun, .method = method, .address = to});
 }
 
 Method PathFinder::Impl::method_of(const CheckPair& pair) const {
@@ -294,8 +374,10 @@ ReasonCode PathFinder::Impl::failure_reason() const {
   const bool has_pairs = std::ranges::any_of(
       list_.pairs(), [](const auto& pair) { return !is_relayed(pair->path().socket); });
   if (!has_pairs) return ReasonCode::kNoCandidates;
+  const ReasonCode missed = plan_ ? plan_->missed : ReasonCode::kSprayMissed;
+  if (missed == ReasonCode::kBlockMissed) return missed;  // The budget makes it rare, by design.
   if (is_search_over_budget_) return ReasonCode::kBudgetExhausted;
-  return spray_.probes_sent() > 0 ? ReasonCode::kSprayMissed : ReasonCode::kNoAnswer;
+  return spray_.probes_sent() > 0 ? missed : ReasonCode::kNoAnswer;
 }
 
 std::optional<Method> PathFinder::Impl::method() const {

@@ -93,6 +93,10 @@ void PathFinder::Impl::tend_streams(TimePoint now) {
   if (config_.sockets == nullptr) return;
   streams_.set_wanted(are_streams_wanted(), now);
   streams_.on_timeout(now);
+  const MethodSet tried = streams_.take_tried();
+  for (const Method method : {Method::kTcpDirect, Method::kTcpSimultaneous}) {
+    if (tried.has(method)) note_begun(method, std::nullopt, now);
+  }
   std::vector<SocketId> unneeded;
   for (const auto& pair : list_.pairs()) {
     if (pair->is_stream() && is_unneeded(*pair, now)) unneeded.push_back(pair->path().socket);

@@ -72,6 +72,25 @@ TEST(PathReach, TellsWhatItDid) {
   }
 }
 
+TEST(PathReach, TellsWhichWaysItTriedInEachRound) {
+  Simulation simulation(3, kSearchScene);
+  for (auto& home : simulation.homes) home->router()->uplink().set_up(false);
+  simulation.meet();
+  simulation.world.run_for(15s);
+  const auto count_punches = [&] {
+    const auto timeline = simulation.finder(0).timeline();
+    return std::ranges::count_if(timeline, [](const TimelineEntry& entry) {
+      return entry.event == TimelineEvent::kMethodBegun && entry.method == Method::kPunch;
+    });
+  };
+
+  EXPECT_EQ(count_punches(), 1);
+  simulation.scene.round = 1;
+  simulation.begin();
+  simulation.world.run_for(15s);
+  EXPECT_EQ(count_punches(), 2);
+}
+
 TEST(PathReach, AMissedSearchEndsWithItsReasonAndCloses) {
   Simulation simulation(3, kSearchScene);
   simulation.meet();

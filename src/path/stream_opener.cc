@@ -215,6 +215,7 @@ bool StreamOpener::connect(const Address& remote, Method method, std::uint16_t l
   }
   if (!socket) return false;
   ++connects_made_;
+  tried_ = tried_.with(method);
   pending_.push_back({*socket, remote, method});
   return true;
 }

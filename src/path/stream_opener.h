@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/address.h"
@@ -80,6 +81,8 @@ class StreamOpener {
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const;
   std::uint64_t connects() const { return connects_made_; }
+  /// The methods by which connects were made since the last call.
+  MethodSet take_tried() { return std::exchange(tried_, MethodSet::none()); }
 
  private:
   struct Target {
@@ -130,6 +133,7 @@ class StreamOpener {
   std::vector<Up> up_;
   TokenBucket connects_{kConnectsBurst, std::chrono::seconds(1)};
   std::uint64_t connects_made_ = 0;
+  MethodSet tried_ = MethodSet::none();
 
   bool is_wanted_ = false;
   TimePoint go_at_ = TimePoint::min();

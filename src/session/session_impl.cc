@@ -74,6 +74,7 @@ void SessionImpl::make_finder(const path::PathFinderConfig& config, TimePoint no
   complete.sockets = sockets_.get();
   complete.probes = &owner_.probes();
   complete.history = &owner_.history();
+  complete.peer = peer_;
   finder_.emplace(complete, owner_.fork_random(), owner_.log(), now);
   wipe(complete.check_key);
   finder_->set_mapping_lifetime(owner_.mapping_lifetime());
@@ -135,7 +136,7 @@ void SessionImpl::on_batch_end() {
 
 void SessionImpl::on_timeout(TimePoint now) {
   now_ = now;
-  if (connection_) connection_->on_timeout(now);
+  if (connection_ && !silent_until(now)) connection_->on_timeout(now);
   if (is_dialing() && now >= widen_at_) widen_dial(now);
   if (is_dialing() && now >= stream_at_) dial_streams(now);
   if (finder_ && !is_closed_) {
@@ -149,6 +150,7 @@ void SessionImpl::on_timeout(TimePoint now) {
 std::optional<TimePoint> SessionImpl::next_timeout() const {
   std::optional<TimePoint> next = connection_ ? connection_->next_timeout() : std::nullopt;
   if (is_closed_) return next;
+  if (const auto until = silent_until(now_); until && next) next = std::max(*next, *until);
   if (finder_) next = earlier(earlier(next, finder_->next_timeout()), goodput_deadline());
   if (resends_left_ > 0) next = earlier(next, resend_at_);
   return is_dialing() ? earlier(next, dial_deadline()) : next;
@@ -163,6 +165,7 @@ std::optional<TimePoint> SessionImpl::dial_deadline() const {
 
 /// The finder was touched: the selected path may have come, changed or gone.
 void SessionImpl::after_finder(TimePoint now) {
+  watch_silence(now);
   const Path* selected = finder_->selected();
   if (selected != nullptr && !connection_ && origin_ == Origin::kMet && !is_closed_ &&
       meeting_.role == path::IceRole::kControlling) {
@@ -243,7 +246,7 @@ std::optional<Transmit> SessionImpl::poll_transmit(MutableByteView buffer, TimeP
     after_finder(now);
     if (size > 0) return Transmit{to.path.socket, to.path.remote, size, size, to.hop_limit};
   }
-  if (!connection_) return std::nullopt;
+  if (!connection_ || silent_until(now)) return std::nullopt;
   const bool is_sealed_first = std::exchange(is_sealed_turn_, !is_sealed_turn_);
   if (is_sealed_first) {
     if (const auto sealed = poll_sealed(buffer, now)) return sealed;
