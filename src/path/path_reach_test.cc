@@ -74,8 +74,8 @@ TEST(PathReach, TellsWhatItDid) {
 
 TEST(PathReach, TellsWhichWaysItTriedInEachRound) {
   Simulation simulation(3, kSearchScene);
-  for (auto& home : simulation.homes) home->router()->uplink().set_up(false);
   simulation.meet();
+  for (auto& home : simulation.homes) home->router()->uplink().set_up(false);
   simulation.world.run_for(15s);
   const auto count_punches = [&] {
     const auto timeline = simulation.finder(0).timeline();
