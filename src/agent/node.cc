@@ -107,6 +107,7 @@ void Node::start(TimePoint now) {
   endpoint_->set_tcp_port(tcp_port_);
   nat_watch_.set_tcp_port(tcp_port_);
   map_ports();
+  own_v4_ = own_v4();
   server_.start();
 }
 
@@ -234,11 +235,16 @@ std::optional<session::Transmit> Node::poll_carried(MutableByteView buffer) {
 
 void Node::on_network_changed(TimePoint now) {
   context_.now = now;
+  std::vector<IpAddress> own = own_v4();
+  const bool is_moved = std::exchange(own_v4_, own) != own;
   endpoint_->on_network_changed(now);
   server_.on_network_changed();
   nat_watch_.on_network_changed();
   port_mapper_.on_network_changed();
-  for (auto& [id, peer] : peers_) peer->on_network_changed();
+  for (auto& [id, peer] : peers_) {
+    if (is_moved) peer->on_moved();
+    peer->on_network_changed();
+  }
   relaying_.on_network_changed();
   ways_.on_network_changed();
 }
@@ -332,8 +338,19 @@ void Node::on_server_lost() {
 }
 
 void Node::on_observed(const Address& address) {
-  if (observed_ == address || !take_observed(address)) return;
-  for (auto& [id, peer] : peers_) peer->on_address_changed();
+  const bool is_new = observed_ != address;
+  if (is_new && !take_observed(address)) return;
+  for (auto& [id, peer] : peers_) {
+    peer->on_address_seen(is_new);
+    if (is_new) peer->on_address_changed();
+  }
+}
+
+std::vector<IpAddress> Node::own_v4() const {
+  std::vector<IpAddress> own = context_.platform.local_addresses();
+  std::erase_if(own, [](const IpAddress& ip) { return !ip.is_v4() || ip.is_link_local(); });
+  std::ranges::sort(own);
+  return own;
 }
 
 /// True: peers are to try it, since what the server saw was UDP.

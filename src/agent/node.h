@@ -174,6 +174,7 @@ class Node final : public NodeControl,
   void on_candidates_changed();
   void map_ports();
   bool take_observed(const Address& address);
+  std::vector<IpAddress> own_v4() const;
   path::Transport server_transport() const;
   bool uses_tcp() const;
   void put_record(const NodeRecord& record);
@@ -203,6 +204,7 @@ class Node final : public NodeControl,
   std::string name_;
   std::string network_;
   std::optional<Address> observed_;
+  std::vector<IpAddress> own_v4_;  ///< Of this computer's interfaces.
   std::vector<std::string> stun_servers_;
   struct Socket {
     SocketId id;

@@ -15,6 +15,12 @@ constexpr Duration kPathRecovery = 300ms;
 constexpr Duration kRecoverEvery = 6s;   // .. again and again ..
 constexpr Duration kPathPatience = 25s;  // .. and after this, the session is given up.
 
+/// In a new network the path to the server, its answer and a signal take three round trips at most.
+/// Whoever waits longer for them does without.
+constexpr Duration kUnknownMax = 1s;
+/// What the server was asked at the moment of a change it answers with the old address.
+constexpr Duration kSameAddressAfter = 200ms;
+
 }  // namespace
 
 PeerLink::PeerLink(NodeContext& context, PeerLinkHandler& handler, const NodeRecord& record)
@@ -64,6 +70,25 @@ void PeerLink::on_network_changed() {
 }
 
 void PeerLink::on_address_changed() { is_relayed() ? on_relayed_news() : on_network_changed(); }
+
+/// Without a server nobody tells the peer, so waiting would be to no avail.
+void PeerLink::on_moved() {
+  if (session_ == nullptr || session_->paths() == nullptr) return;
+  if (handler_.server_rtt() == Duration::zero()) return;
+  unknown_until_ = context_.now + kUnknownMax;
+  session_->paths()->be_quiet(*unknown_until_);
+}
+
+void PeerLink::on_address_seen(bool is_new) {
+  const bool is_unknown = unknown_until_ && context_.now < *unknown_until_;
+  if (!is_unknown || paths() == nullptr) return;
+  if (is_new) {
+    unknown_until_.reset();
+    return session_->paths()->on_peer_told();
+  }
+  unknown_until_ = std::min(*unknown_until_, context_.now + kSameAddressAfter);
+  session_->paths()->be_quiet(*unknown_until_);
+}
 
 void PeerLink::on_candidates_changed() {
   if (is_relayed()) return on_relayed_news();

@@ -111,6 +111,10 @@ class PeerLink final : public session::SessionHandler {
   void on_network_changed();     ///< Interfaces or routes: this node may be elsewhere.
   void on_address_changed();     ///< The server sees it at another address or port.
   void on_candidates_changed();  ///< There are more: of use to who looks for a path.
+  /// Before on_network_changed(): this node's addresses are others.
+  void on_moved();
+  /// The server sees this node at another address, of which the peer is told next; or at the same.
+  void on_address_seen(bool is_new);
   void on_timeout();
   std::optional<TimePoint> next_timeout() const;
   void close(std::string_view reason);
@@ -203,6 +207,8 @@ class PeerLink final : public session::SessionHandler {
   session::Session* session_ = nullptr;
   std::optional<TimePoint> wanted_until_;
   std::optional<TimePoint> retry_at_;
+  /// The peer does not know where this node is now. It is told, as soon as the server has seen it.
+  std::optional<TimePoint> unknown_until_;
   std::optional<TimePoint> path_lost_at_;
   std::optional<TimePoint> recover_at_;  ///< Then candidates are sent again, for want of a path.
   std::optional<TimePoint> tcp_at_;      ///< Without a path by then, TCP is wanted as well.

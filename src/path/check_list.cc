@@ -122,6 +122,10 @@ CheckPair* CheckList::find(const Path& path) {
   return it == pairs_.end() ? nullptr : it->get();
 }
 
+const CheckPair* CheckList::find(const Path& path) const {
+  return const_cast<CheckList*>(this)->find(path);
+}
+
 CheckPair* CheckList::find(const nat::TransactionId& transaction) {
   const auto it =
       std::ranges::find_if(pairs_, [&](const auto& p) { return p->knows(transaction); });

@@ -41,6 +41,7 @@ class CheckList {
   CheckPair* add_relayed(const Path& path, TimePoint now);
 
   CheckPair* find(const Path& path);
+  const CheckPair* find(const Path& path) const;
   CheckPair* find(const nat::TransactionId& transaction);
   /// The peer's own word for where its NAT maps it, at this external address.
   std::optional<Address> find_remote_at(const IpAddress& external) const;

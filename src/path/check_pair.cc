@@ -82,6 +82,7 @@ void CheckPair::on_answer_to(TimePoint sent_at, TimePoint now) {
 
 void CheckPair::set_proven(TimePoint now) {
   is_valid_ = true;
+  is_opened = true;
   answered_at_ = now;
   unanswered_ = 0;
   steps_ = 0;

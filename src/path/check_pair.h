@@ -104,6 +104,9 @@ class CheckPair {
   std::optional<Method> method;
   bool is_prepared = false;
   bool is_barred = false;
+  /// From where this side is now, both NATs have seen something that opens them: a check was sent
+  /// that goes all the way, or one came.
+  bool is_opened = false;
   std::uint8_t opener_hops = 0;
   TimePoint hold_until = TimePoint::min();
   TimePoint narrow_until = TimePoint::min();  ///< Full-size datagrams were lost on it.

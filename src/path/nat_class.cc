@@ -44,6 +44,11 @@ bool is_touchy(const nat::NatProfile& profile) {
   return profile.is_spoilt_by_unsolicited || nat_class(profile) == NatClass::kPreserving;
 }
 
+bool may_be_touchy(const nat::NatProfile& profile) {
+  const bool is_untested = profile.is_translated && profile.filtering == Dependence::kUnknown;
+  return is_untested || is_touchy(profile);
+}
+
 bool is_searchable(const IpAddress& external) {
   return external.is_v4() && !external.is_unspecified() && !external.is_loopback() &&
          !external.is_multicast() && !external.is_link_local();

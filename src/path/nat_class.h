@@ -32,6 +32,8 @@ inline bool is_moving(NatClass c) {
 }
 /// Who sends here before being sent to makes later mappings others: the peer must come second.
 bool is_touchy(const nat::NatProfile& profile);
+/// The same, or nobody has tested it.
+bool may_be_touchy(const nat::NatProfile& profile);
 /// An IPv4 address where a search for ports may be aimed.
 bool is_searchable(const IpAddress& external);
 

@@ -72,7 +72,7 @@ void PathFinder::Impl::on_request(const Path& from, const nat::StunMessage& mess
   // Earlier searches may have spent what may be sent there: an answer's worth is always left.
   if (spray_.owns(from.socket)) pair->remote().checks.give();
   if (message.use_candidate && !is_controlling()) on_nomination(*pair, *number, now);
-  pair->is_valid() ? share_wakeup(*pair, now) : trigger(*pair, now);
+  pair->is_valid() && pair->is_opened ? share_wakeup(*pair, now) : trigger(*pair, now);
 }
 
 void PathFinder::Impl::on_answer(const Path& from, const nat::StunMessage& message, ByteView raw,
@@ -129,10 +129,10 @@ void PathFinder::Impl::ask_if_silent(TimePoint now) {
 
 void PathFinder::Impl::trigger(CheckPair& pair, TimePoint now) {
   if (!pair.is_bursting()) pair.restart(now);
-  pair.hold_until = TimePoint::min();  // What came through shows that our NAT is open, and theirs.
+  pair.is_opened = true;  // What came through shows that our NAT is open, and theirs.
+  pair.hold_until = TimePoint::min();
   pair.check_by(now);
   pair.is_triggered = true;
-  pair.hold_until = TimePoint::min();  // The peer came through, so its NAT is open.
 }
 
 void PathFinder::Impl::share_wakeup(CheckPair& pair, TimePoint now) {
@@ -160,6 +160,7 @@ std::size_t PathFinder::Impl::poll_datagram(CheckTarget& to, MutableByteView out
   spend_check(*pair, now);
   to.path = pair->path();
   if (now < pair->hold_until) to.hop_limit = std::exchange(pair->opener_hops, std::uint8_t{0});
+  pair->is_opened |= to.hop_limit == 0;
   const std::size_t size = write_check(*pair, out, now);
   // An opener gets no answer, so nothing is waited for but the moment to begin.
   if (to.hop_limit != 0) pair->check_by(pair->hold_until);
@@ -171,6 +172,10 @@ CheckPair* PathFinder::Impl::next_due(TimePoint now) {
   CheckPair* best = nullptr;
   for (const auto& pair : list_.pairs()) {
     if (pair->due_at() > now) continue;
+    if (const TimePoint until = quiet_until(*pair); now < until) {
+      pair->set_due(until);
+      continue;
+    }
     if (!pair->is_prepared) prepare(*pair, now);
     if (pair->is_barred || (now < pair->hold_until && pair->opener_hops == 0)) {
       pair->set_due(pair->is_barred ? CheckPair::kNever : pair->hold_until);
@@ -253,7 +258,7 @@ std::size_t PathFinder::Impl::write_check(CheckPair& pair, MutableByteView out, 
 
 /// Only to an address that has answered on the path in use, so nobody else is sent large datagrams.
 std::size_t PathFinder::Impl::poll_probe(Path& to, MutableByteView out, TimePoint now) {
-  if (selected_ == nullptr) return 0;
+  if (selected_ == nullptr || now < closed_until(*selected_)) return 0;
   const Duration rtt = selected_->rtt().value_or(Duration::zero());
   const std::size_t bytes = selected_->mtu.poll_probe(now, rtt);
   if (bytes == 0) return 0;

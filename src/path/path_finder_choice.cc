@@ -103,7 +103,10 @@ void PathFinder::Impl::select(CheckPair* pair, TimePoint now) {
     return start_sweeps(now);
   }
   was_connected_ = true;
-  if (has_direct()) is_failed_ = false;
+  if (has_direct()) {
+    was_direct_ = true;
+    is_failed_ = false;
+  }
   const bool has_lost_direct =
       old != nullptr && !has_direct() && old->remote().candidate.type != CandidateType::kRelayed;
   if (has_lost_direct) {  // The relay carries; a direct path is looked for as if there were none.
@@ -226,6 +229,8 @@ void PathFinder::Impl::watch_selected(TimePoint now) {
 }
 
 bool PathFinder::Impl::is_overtaken(TimePoint now) {
+  // While it may not even be asked, any other does.
+  if (closed_until(selected_->path(), now)) return best_other(*suspect_since_, now) != nullptr;
   const bool has_moved = moved_at_ == *suspect_since_;
   const Duration least = has_moved ? kOvertakenAfterMoved : kOvertakenAfter;
   const Duration fair = std::max(least, 2 * selected_rtt().value_or(Duration::zero()));

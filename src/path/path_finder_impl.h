@@ -223,6 +223,7 @@ class PathFinder::Impl {
   TimePoint refilled_at_;
   bool is_failed_ = false;  ///< The search for a direct path came to nothing.
   bool was_connected_ = false;
+  bool was_direct_ = false;  ///< The peer was reached without a relay.
 };
 
 }  // namespace openp2p::path

@@ -139,7 +139,7 @@ void PathFinder::Impl::hold(CheckPair& pair, TimePoint now) {
   const std::uint8_t hops = opener_hops(pair, now);
   const bool may_be_held = hops != 0 && !pair.is_opened;
   if (may_be_held && now < pair.hold_until) return;  // It waits already.
-  const bool has_told = !was_connected_ && !is_controlling();
+  const bool has_told = !was_direct_ && !is_controlling();
   const TimePoint met_at = go_at_ + (has_told ? kAnswererGrace : Duration::zero());
   const TimePoint hold_until = std::max(met_at, come_by_);
   const bool is_held = may_be_held && now < hold_until;

@@ -33,7 +33,6 @@ constexpr unsigned kSocketsMin = 8;
 /// Where a NAT keeps an entry for each unsolicited packet too, it has those of both sides.
 constexpr unsigned kTouchyEntriesMax = ProbeBudget::kEntriesMax;
 
-constexpr std::uint8_t kOpenerHops = 3;  ///< Passes a home's router and a carrier's.
 constexpr unsigned kOpenerVariants = 3;
 
 constexpr nat::PortRange kAllPorts{kPortMin, 65535};
@@ -233,7 +232,7 @@ class Planner {
   }
 
   std::uint8_t far_hops() const {
-    return static_cast<std::uint8_t>(kOpenerHops + round_ % kOpenerVariants);
+    return static_cast<std::uint8_t>(Plan::kOpenerHops + round_ % kOpenerVariants);
   }
 
   /// At first a fan's hop limit keeps it away from a NAT that may keep what arrives; later it goes

@@ -47,6 +47,7 @@ struct Step {
 struct Plan {
   static constexpr unsigned kSocketsMax = 600;  ///< Of a fan: a usual limit of files is 1,024.
   static constexpr unsigned kPortsMax = 980;    ///< With 600 sockets they miss once in 9,000.
+  static constexpr std::uint8_t kOpenerHops = 3;  ///< Passes a home's router and a carrier's.
   static constexpr Duration kWatchFirst = std::chrono::milliseconds(400);
 
   MethodSet methods = MethodSet::all();  ///< Those that both sides allow.

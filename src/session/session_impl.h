@@ -153,6 +153,8 @@ class SessionImpl final : public Session,
   void dial_streams(TimePoint now);
   void begin_resending(TimePoint now);
   void resend(TimePoint now);
+  std::optional<TimePoint> silent_until(TimePoint now) const;
+  void watch_silence(TimePoint now);
   std::optional<Transmit> poll_connection(MutableByteView buffer, TimePoint now);
   void watch_goodput(TimePoint now);
   void watch_arrivals(TimePoint now);
@@ -180,6 +182,7 @@ class SessionImpl final : public Session,
   TimePoint now_;                    ///< Of the call that is going on, for callbacks.
   int resends_left_ = 0;             ///< Since the path was selected.
   TimePoint resend_at_;
+  bool was_silent_ = false;
   std::uint64_t acknowledged_before_ = 0;  ///< Bytes, when it was.
 
   std::vector<Address> dial_addresses_;

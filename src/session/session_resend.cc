@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "session/session_impl.h"
 
@@ -39,6 +40,19 @@ void SessionImpl::resend(TimePoint now) {
   const Duration rtt = finder_->selected_rtt().value_or(kResendGapMin);
   const Duration gap = made == 0 ? kResendGapMin : kResendGapLater * (1 << (made - 1));
   resend_at_ = now + std::max(gap, rtt * 3 / 2);
+}
+
+/// Nothing goes out before, and QUIC's timers wait: what they would send is what is kept back.
+std::optional<TimePoint> SessionImpl::silent_until(TimePoint now) const {
+  const auto to = finder_ && !is_closed_ ? path() : std::nullopt;
+  return to ? finder_->closed_until(*to, now) : std::nullopt;
+}
+
+/// What was on its way when the network changed is lost.
+void SessionImpl::watch_silence(TimePoint now) {
+  const bool is_silent = silent_until(now).has_value();
+  const bool is_over = std::exchange(was_silent_, is_silent) && !is_silent;
+  if (is_over && selected_) begin_resending(now);
 }
 
 }  // namespace openp2p::session

@@ -310,5 +310,25 @@ TEST(Meeting, StreamsSurviveALostMappingOnEitherSide) {
   }
 }
 
+/// The peer's NAT may be spoilt by what comes from elsewhere, and the peer does not know yet.
+TEST(Meeting, WhatWaitsInANewNetworkIsSentWhenThePeerKnows) {
+  TwoHomes net(1, sim::NatKind::kPortRestricted, sim::NatKind::kPortRestricted,
+               {.delay = 10ms, .bits_per_second = 50'000'000});
+  net.meet();
+  ASSERT_TRUE(
+      net.world.run_until([&] { return net.a.is_up && net.b.is_up; }, net.world.now() + 5s));
+  net.a.send(1'000'000);
+  net.world.run_for(50ms);
+  const std::uint64_t before = net.a.session->bytes_sent();
+
+  net.a.session->paths()->be_quiet(net.world.now() + 300ms);
+  net.world.run_for(250ms);
+
+  EXPECT_EQ(net.a.session->bytes_sent(), before);
+  const auto has_all = [&] { return net.b.has_end; };
+  ASSERT_TRUE(net.world.run_until(has_all, net.world.now() + 1s));
+  EXPECT_EQ(net.b.received, net.a.sent());
+}
+
 }  // namespace
 }  // namespace openp2p::session
