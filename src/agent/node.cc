@@ -81,6 +81,7 @@ Node::Node(const Options& options, TimePoint now)
   if (!options_.known_peers.empty() && !cache_.decode(options_.known_peers)) {
     context_.log.warning(now, "peers.not_read why=\"damaged, or of another server\"");
   }
+  endpoint_->set_method_history(cache_.history());
   services_.set_policy(options.policy);
   services_.set_relay([this](session::Session& session, session::StreamId id) {
     return relaying_.on_relay_stream(session, id);

@@ -81,6 +81,8 @@ void Node::on_peer_signal(const PeerSignal& signal, ByteView bytes,
 
 void Node::on_peer_path(PeerLink& peer) {
   relaying_.on_peer_path(peer);
+  cache_.set_history(endpoint_->method_history());
+  store_peers_soon();
   note_path(peer);
 }
 

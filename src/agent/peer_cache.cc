@@ -60,6 +60,11 @@ void PeerCache::set_own_ports(const OwnPorts& ports) {
   own_ports_ = ports;
 }
 
+void PeerCache::set_history(const path::MethodHistory& history) {
+  is_changed_ |= history != history_;
+  history_ = history;
+}
+
 void PeerCache::put(const KnownPeer& peer) {
   const auto found = entries_.find(peer.id);
   if (found == entries_.end()) {
@@ -142,6 +147,7 @@ Bytes PeerCache::encode() const {
   file.set_server(to_string(server_.key));
   file.set_own_port_v4(own_ports_.v4);
   file.set_own_port_v6(own_ports_.v6);
+  file.set_method_history(to_string(history_.encode()));
   for (const auto& [id, entry] : entries_) {
     peer_cache::KnownPeer& peer = *file.add_peers();
     peer.set_id(to_string(id.key));
@@ -165,6 +171,7 @@ bool PeerCache::decode(ByteView bytes) {
                        NodeId::from_bytes(as_bytes(file.server())) == server_;
   if (file.schema() != kSchema || !is_ours) return false;
   own_ports_ = {to_port(file.own_port_v4()), to_port(file.own_port_v6())};
+  history_.decode(as_bytes(file.method_history()));  // Of another version: it is learned anew.
   for (const peer_cache::KnownPeer& peer : file.peers()) {
     const auto id = NodeId::from_bytes(as_bytes(peer.id()));
     if (!id || !is_valid_name(peer.name()) || peer.signal().size() > kSignalBytesMax) continue;

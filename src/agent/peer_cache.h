@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "path/method_history.h"
 
 /// What a node remembers of the other nodes of its network, so that they find each other again
 /// while no server can be reached, also after a restart.
@@ -51,6 +52,8 @@ class PeerCache {
 
   void set_own_ports(const OwnPorts& ports);
   OwnPorts own_ports() const { return own_ports_; }
+  void set_history(const path::MethodHistory& history);
+  const path::MethodHistory& history() const { return history_; }
   void put(const KnownPeer& peer);  ///< New, or in place of what was said before.
   void remove(const NodeId& id);    ///< It is no member any more.
   /// The peer signed this; what has no candidates is not worth keeping.
@@ -86,6 +89,7 @@ class PeerCache {
   const NodeId server_;
   std::map<NodeId, Entry> entries_;
   OwnPorts own_ports_;
+  path::MethodHistory history_;
   bool is_changed_ = false;
 };
 

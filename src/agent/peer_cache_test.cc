@@ -40,6 +40,35 @@ void tell(PeerCache& cache, const Party& party, std::vector<path::Candidate> can
   cache.on_signal(signal, encode_signal(signal, party.key()));
 }
 
+TEST(PeerCache, KeepsWhichMethodsWorked) {
+  PeerCache cache = cache_with_peer();
+  path::MethodHistory history;
+  for (int i = 0; i < 2; ++i) {
+    history.note(path::NatClass::kRandom, path::NatClass::kFixed, path::Method::kBirthday);
+  }
+  cache.take_change();
+
+  cache.set_history(history);
+  EXPECT_TRUE(cache.take_change());
+  cache.set_history(history);
+  EXPECT_FALSE(cache.take_change());
+  PeerCache again(kSelf.id(), kServer.id());
+  ASSERT_TRUE(again.decode(cache.encode()));
+
+  EXPECT_TRUE(again.history().favours(path::NatClass::kRandom, path::NatClass::kFixed,
+                                      path::Method::kBirthday));
+  EXPECT_EQ(again.history(), history);
+}
+
+TEST(PeerCache, WhatAnotherVersionLearnedIsNotTaken) {
+  path::MethodHistory history;
+  history.note(path::NatClass::kOpen, path::NatClass::kOpen, path::Method::kPunch);
+  const path::MethodHistory before = history;
+
+  EXPECT_FALSE(history.decode(Bytes(path::MethodHistory::kBytes - 1)));
+  EXPECT_EQ(history, before);
+}
+
 TEST(PeerCache, WhatIsWrittenIsReadAgain) {
   PeerCache cache = cache_with_peer();
   cache.put(known(kOther, "gate"));

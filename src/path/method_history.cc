@@ -19,4 +19,21 @@ bool MethodHistory::favours(NatClass own, NatClass peer, Method method) const {
   return count > 1 && count == *std::ranges::max_element(counts);
 }
 
+Bytes MethodHistory::encode() const {
+  Bytes bytes;
+  bytes.reserve(kBytes);
+  for (const Counts& counts : counts_) {
+    for (const std::uint8_t count : counts) bytes.push_back(std::byte{count});
+  }
+  return bytes;
+}
+
+bool MethodHistory::decode(ByteView bytes) {
+  if (bytes.size() != kBytes) return false;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    counts_[i / kMethods][i % kMethods] = std::to_integer<std::uint8_t>(bytes[i]);
+  }
+  return true;
+}
+
 }  // namespace openp2p::path

@@ -244,6 +244,10 @@ path::ProbeBudget& Endpoint::search_budget() { return impl_->probes(); }
 
 unsigned Endpoint::search_entries_left(TimePoint now) { return search_budget().left(now); }
 
+const path::MethodHistory& Endpoint::method_history() const { return impl_->history_; }
+
+void Endpoint::set_method_history(const path::MethodHistory& history) { impl_->history_ = history; }
+
 void Endpoint::set_mapping_lifetime(std::optional<Duration> lifetime) {
   if (impl_->mapping_lifetime_ == lifetime) return;
   impl_->mapping_lifetime_ = lifetime;

@@ -116,6 +116,9 @@ class Endpoint {
   unsigned search_entries_left(TimePoint now);  ///< SideProfile::entries_left of this host.
   /// PathFinder::set_mapping_lifetime() of all sessions, also of those to come.
   void set_mapping_lifetime(std::optional<Duration> lifetime);
+  /// Which methods brought paths, of all sessions; and what another life of this party had learned.
+  const path::MethodHistory& method_history() const;
+  void set_method_history(const path::MethodHistory& history);
 
   /// Opens a session to a party at a known place, as dial_order.h says. Later the session moves to
   /// TCP when UDP fails, and back.
