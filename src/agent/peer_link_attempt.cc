@@ -316,7 +316,9 @@ void PeerLink::fail(std::string reason, path::ReasonCode code) {
   retry_at_ =
       context_.now + Duration(static_cast<std::int64_t>(static_cast<double>(whole.count()) *
                                                         (0.75 + context_.random.fraction() / 2)));
-  if (code == path::ReasonCode::kBudgetExhausted) *retry_at_ += kRetrySearch;
+  const bool must_be_forgotten =
+      code == path::ReasonCode::kBudgetExhausted || code == path::ReasonCode::kBlockMissed;
+  if (must_be_forgotten) *retry_at_ += kRetrySearch;
   context_.log.info(context_.now, "peer.failed peer={} reason=\"{}\"", record_.id.brief(), reason);
   end_session(reason);
 }

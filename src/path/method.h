@@ -19,7 +19,7 @@ enum class Method : std::uint8_t {
   kPunch,            ///< Checks cross, between mappings that depend on no endpoint.
   kPredictOne,       ///< One side is symmetric: the other asks the ports that are likely next.
   kBirthday,         ///< .. many sockets there, paced random ports from here.
-  kPredictBoth,      ///< Both are symmetric, and the next ports of both can be told.
+  kPredictBoth,      ///< Both are symmetric; one's next ports can be told, the other's roughly.
   kTcpDirect,        ///< TCP to a listener that can be reached.
   kTcpSimultaneous,  ///< Both connect at once (RFC 9293 section 3.5), through both NATs.
   kRelayed,          ///< Through another node, whose allocation was asked for elsewhere.

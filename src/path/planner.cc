@@ -26,6 +26,8 @@ constexpr unsigned kSequentialPortsMax = 320;
 constexpr unsigned kBothPorts = 320;
 constexpr unsigned kBothPortsMax = 900;
 constexpr unsigned kMendingPasses = 2;
+/// Of a block, which a carrier gives to a whole home. As many meetings are to be expected.
+constexpr unsigned kBlockPercent = 30;
 
 /// Sockets x ports / range: e^-14 misses, were it not for the limits of both.
 constexpr unsigned kMeetings = 14;
@@ -149,15 +151,38 @@ class Planner {
 
   void plan_both() {
     // As measured: there is no other way, so there is nothing to gain by a doubt.
-    const bool both_count = nat_class(own_.profile) == NatClass::kSequential &&
-                            nat_class(peer_.profile) == NatClass::kSequential;
-    if (!both_count) {
+    const NatClass own = nat_class(own_.profile);
+    const NatClass peer = nat_class(peer_.profile);
+    const bool one_counts = own == NatClass::kSequential || peer == NatClass::kSequential;
+    const bool one_has_block = own == NatClass::kBlocks || peer == NatClass::kBlocks;
+    if (!one_counts || (own != peer && !one_has_block)) {
       plan_.reason = ReasonCode::kBothRandom;
     } else if (!has(Method::kPredictBoth)) {
       plan_.reason = ReasonCode::kMethodsDisabled;
     } else if (may_search()) {
-      add_ask_of_both();
+      one_has_block ? add_ask_of_block(own == NatClass::kBlocks) : add_ask_of_both();
     }
+  }
+
+  /// The one asks the next ports of the NAT that counts, and each datagram makes it a port
+  /// somewhere in its block; the other asks ports of the block, each from its next one. A port that
+  /// both use meets if the datagrams have chosen each other's: one in block.size().
+  void add_ask_of_block(bool is_own) {
+    const nat::PortRange& block = (is_own ? own_ : peer_).profile.block;
+    const bool is_touchy = own_.is_touchy || peer_.is_touchy;
+    const unsigned most = is_touchy ? kTouchyEntriesMax / 2 : kBothPortsMax;
+    Step step{.method = Method::kPredictBoth,
+              .part = Step::Part::kAsk,
+              .count = std::min(block.size() * kBlockPercent / 100, most),
+              .ports = {.range = block},
+              .passes = kMendingPasses,
+              .gap = kAskGapShort};
+    if (is_own) step.ports = ahead(peer_, PortRule::Kind::kAhead);
+    add(step);
+    if (own_.is_touchy) plan_.arrivals = arrivals_of(step);
+    // The whole budget: no other search takes from this block until routers have forgotten it.
+    plan_.own_entries = plan_.peer_entries = ProbeBudget::kEntriesMax;
+    plan_.missed = ReasonCode::kBlockMissed;
   }
 
   void add_ask_of_both() {

@@ -38,15 +38,15 @@ struct Step {
 ///                open    fixed, preserving, unknown       sequential    blocks, random
 ///     open       punch   punch                            punch         punch
 ///     fixed, ..          punch, openers where touchy      predict-one   birthday
-///     sequential                                          predict-both  none
+///     sequential                                          predict-both  blocks: predict-both
 ///     blocks, random                                                    none
 ///
 /// From the second round on measurements are doubted: searches are wider, blocks and sequences are
 /// taken for random ones, open NATs for fixed ones, and NATs that are not known or touchy for
 /// random ones (which of two plays that part changes with the round); openers travel further.
 struct Plan {
-  static constexpr unsigned kSocketsMax = 600;  ///< Of a fan: a usual limit of files is 1,024.
-  static constexpr unsigned kPortsMax = 980;    ///< With 600 sockets they miss once in 9,000.
+  static constexpr unsigned kSocketsMax = 600;    ///< Of a fan: a usual limit of files is 1,024.
+  static constexpr unsigned kPortsMax = 980;      ///< With 600 sockets they miss once in 9,000.
   static constexpr std::uint8_t kOpenerHops = 3;  ///< Passes a home's router and a carrier's.
   static constexpr Duration kWatchFirst = std::chrono::milliseconds(400);
 
@@ -66,6 +66,8 @@ struct Plan {
     friend bool operator==(const Arrivals&, const Arrivals&) = default;
   };
   Arrivals arrivals;
+  /// What is said if the searches end without a path.
+  ReasonCode missed = ReasonCode::kSprayMissed;
   /// Not kNone: nothing direct can work between NATs like these; IPv6 or a common LAN still may.
   ReasonCode reason = ReasonCode::kNone;
 

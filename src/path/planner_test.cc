@@ -143,6 +143,28 @@ TEST(Planner, SearchesFitTheAllocator) {
   EXPECT_LE(to_sequence.a.steps.at(0).count + to_sequence.b.steps.at(0).count, 50u);
 }
 
+/// Each takes no more of the block than a home can spare, and a second search has to wait until
+/// routers have forgotten the first.
+TEST(Planner, ABlockAndASequenceAreAskedNowAndThen) {
+  for (unsigned round = 0; round < 6; ++round) {
+    Both plans = plan(blocks(), sequential(), round);
+    const Step in_block = plans.a.steps.at(0);
+    const Step in_sequence = plans.b.steps.at(0);
+
+    EXPECT_FALSE(plans.a.is_hopeless());
+    EXPECT_EQ(in_block.count, in_sequence.count);
+    EXPECT_GT(in_block.count, 1'024u / 4) << "a chance of a quarter each";
+    EXPECT_LT(in_block.count, 1'024u / 3) << "the home has the rest";
+    EXPECT_EQ(in_block.ports.kind, PortRule::Kind::kAhead);
+    EXPECT_EQ(in_sequence.ports.range, (nat::PortRange{2048, 3071}));
+    EXPECT_EQ(plans.a.missed, ReasonCode::kBlockMissed);
+
+    SideProfile a = blocks();
+    a.entries_left = ProbeBudget::kEntriesMax - in_block.count;
+    EXPECT_FALSE(plans.a.fit(a, sequential()));
+  }
+}
+
 TEST(Planner, LaterRoundsDiffer) {
   const std::pair<SideProfile, SideProfile> searches[] = {
       {sequential(), fixed()}, {blocks(), fixed()},  {sequential(), sequential()},

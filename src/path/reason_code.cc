@@ -16,7 +16,8 @@ constexpr std::array<Words, kReasonCodes> kWords{{
     {"no-candidates", "the peer named no address that this node can reach"},
     {"no-answer", "no check was answered: a NAT or firewall in between lets none through"},
     {"lost-consent", "the path went silent and no other answers"},
-    {"both-random", "both NATs choose ports for each destination that cannot be told in advance"},
+    {"both-random",
+     "both NATs choose a new port for each destination, and at least one's cannot be told"},
     {"udp-blocked-here", "UDP is blocked at this node, and TCP cannot replace it"},
     {"udp-blocked-there", "UDP is blocked at the peer, and TCP cannot replace it"},
     {"udp-blocked-both", "UDP is blocked at both nodes, and TCP cannot replace it"},
@@ -27,6 +28,9 @@ constexpr std::array<Words, kReasonCodes> kWords{{
     {"black-hole", "small datagrams pass, full-size ones do not, and there is no other path"},
     {"waiting-for-retry", "the last attempt failed, and the next one has its time"},
     {"udp-throttled", "UDP is held back or loses too much, so TCP is used or tried instead"},
+    {"block-missed",
+     "not met yet: one NAT takes ports from a block, so one search in four meets, every few "
+     "minutes"},
 }};
 
 }  // namespace
@@ -57,6 +61,7 @@ bool is_lasting(ReasonCode reason) {
     case ReasonCode::kBlackHole:
     case ReasonCode::kWaitingForRetry:
     case ReasonCode::kUdpThrottled:
+    case ReasonCode::kBlockMissed:
       return false;
   }
   return false;

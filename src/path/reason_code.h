@@ -23,8 +23,9 @@ enum class ReasonCode : std::uint8_t {
   kBlackHole,        ///< Small datagrams pass and full-size ones do not; there is no other path.
   kWaitingForRetry,  ///< The last attempt failed, and the next has its time.
   kUdpThrottled,     ///< TCP is used, though UDP passes: it carries clearly more.
+  kBlockMissed,      ///< One NAT counts, the other has a block: one search in four meets.
 };
-inline constexpr int kReasonCodes = 16;
+inline constexpr int kReasonCodes = 17;
 
 std::string_view reason_text(ReasonCode reason);  ///< For people.
 std::string_view reason_name(ReasonCode reason);  ///< For machines, never changed: "no-answer".

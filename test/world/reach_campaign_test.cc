@@ -83,6 +83,10 @@ bool has_tcp_way(NatKind a, NatKind b) {
   return !is_movable(a) && !is_movable(b);
 }
 
+bool has_block(NatKind one, NatKind other) {
+  return one == NatKind::kSymmetricBlocks && other == NatKind::kSymmetricSequential;
+}
+
 /// Codes that explain no failure.
 bool is_told(const std::string& code) {
   return !code.empty() && code != "none" && code != "checking" && code != "waiting-for-retry";
@@ -91,6 +95,7 @@ bool is_told(const std::string& code) {
 /// Whether the code of a reason fits what the homes are.
 bool is_true(const std::string& code, NatKind here, NatKind there) {
   if (code == "both-random") return is_symmetric(here) && is_symmetric(there);
+  if (code == "block-missed") return has_block(here, there) || has_block(there, here);
   if (code == "udp-blocked-here") return is_udp_blocked(here);
   if (code == "udp-blocked-there") return is_udp_blocked(there);
   if (code == "udp-blocked-both") return is_udp_blocked(here) && is_udp_blocked(there);

@@ -19,6 +19,10 @@ constexpr std::array kSymmetric{NatKind::kSymmetricRandom, NatKind::kSymmetricSe
                                 NatKind::kSymmetricBlocks};
 /// The first round by the clock comes 5 s after a path over the relay, or after the last news.
 constexpr Duration kBeforeTheNext = 4s;
+/// Until a router has forgotten what it was asked.
+constexpr Duration kForgotten = 120s;
+/// Ports of the block, and what TCP is tried with meanwhile.
+constexpr std::size_t kBlockEntriesMax = 450;
 
 /// A laptop and a NAS that have a relayed session, and a network that the laptop may go to.
 class RelayedPair {
@@ -99,6 +103,82 @@ TEST(ReachRounds, AMoveIsOneRoundForTheInterfaceAndOneForTheAddress) {
 
     EXPECT_EQ(pair.run_for(kBeforeTheNext), 2U);
   });
+}
+
+/// A NAT that counts and one with blocks: one search in four meets.
+struct Luck {
+  explicit Luck(ReachWorld& net) : net_(net) {}
+
+  /// Watches until there is a direct path.
+  void run_for(Duration patience) {
+    const TimePoint begin = net_.world().now();
+    while (!is_direct() && net_.world().now() - begin < patience) {
+      net_.world().run_for(250ms);
+      look();
+    }
+    taken = net_.world().now() - begin;
+  }
+  bool is_direct() { return net_.seen_by_a().path.starts_with("direct"); }
+
+  std::size_t searches = 0;
+  std::size_t entries = 0;
+  Duration taken{};
+  Duration gap_min = Duration::max();
+  std::string reason_code;
+  bool has_next = true;  ///< Whenever it is not looking for a path it tells when it will.
+
+ private:
+  void look() {
+    const TimePoint now = net_.world().now();
+    const agent::PeerStatus status = net_.seen_by_a();
+    entries = std::max({entries, net_.home_a().entries_made(now), net_.home_b().entries_made(now)});
+    if (status.session == "none" && !status.retry_in) has_next = false;
+    if (!status.reason_code.empty() && status.reason_code != "checking" && !is_direct()) {
+      reason_code = status.reason_code;
+    }
+    for (const agent::PathEventStatus& event : status.timeline) {
+      const TimePoint at = now - event.ago;
+      const bool is_search = event.event == "method-begun" && event.method == "predict-both";
+      if (!is_search || (last_ && at <= *last_ + kSame)) continue;
+      ++searches;
+      if (last_) gap_min = std::min(gap_min, at - *last_);
+      last_ = at;
+    }
+  }
+
+  /// As of one search: `ago` counts from when the node last woke up.
+  static constexpr Duration kSame = 30s;
+
+  ReachWorld& net_;
+  std::optional<TimePoint> last_;
+};
+
+TEST(ReachRounds, WhereOneSearchInFourMeetsItIsMadeAgainNowAndThen) {
+  unsigned at_once = 0;
+  for (const unsigned relay : {0U, 100U}) {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+      SCOPED_TRACE((relay > 0 ? "relayed, seed " : "seed ") + std::to_string(seed));
+      const bool is_called = seed % 2 == 0;
+      ReachWorld net({is_called ? NatKind::kSymmetricSequential : NatKind::kSymmetricBlocks,
+                      is_called ? NatKind::kSymmetricBlocks : NatKind::kSymmetricSequential},
+                     seed, {.server_mbit = relay});
+      ASSERT_TRUE(net.settle());
+      net.home_a().mark(net.world().now());
+      net.home_b().mark(net.world().now());
+      EXPECT_FALSE(net.a().forward("web", "nas", kService, kLocal));
+
+      Luck luck(net);
+      luck.run_for(2h);
+
+      EXPECT_TRUE(luck.is_direct()) << luck.searches << " searches";
+      EXPECT_TRUE(luck.searches <= 1 || luck.gap_min >= kForgotten);
+      EXPECT_TRUE(luck.searches <= 1 || luck.reason_code == "block-missed") << luck.reason_code;
+      EXPECT_TRUE(luck.has_next);
+      EXPECT_LE(luck.entries, kBlockEntriesMax);
+      if (luck.searches == 1) ++at_once;
+    }
+  }
+  EXPECT_LT(at_once, 16U) << "or it would not be a test";
 }
 
 }  // namespace
