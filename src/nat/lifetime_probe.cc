@@ -164,6 +164,8 @@ void LifetimeProbe::conclude() {
         "a mapping at {} {} {} of silence", mapping.external->text(),
         mapping.stage == Stage::kAlive ? "lives after" : "is gone after", seconds(silence)));
   }
+  // Who lost all five copies is taken for dead; one that lived longer shows that it was not.
+  if (report_.alive && report_.dead && *report_.dead <= *report_.alive) report_.dead.reset();
   if (report_.alive || report_.dead) return;
   report_.problem = is_refused_ ? "the STUN service does not answer to another port"
                                 : "the STUN service does not answer";

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <functional>
+
 #include "nat/stun_service.h"
 #include "sim/link.h"
 #include "sim/nat_table.h"
@@ -40,6 +43,8 @@ class Simulation {
   Duration elapsed() const { return world_.elapsed(); }
   std::size_t mappings_peak() const { return nat_.mappings_peak(); }
   bool knows_response_port = true;
+  /// What the line swallows: the socket's n-th request, from 0.
+  std::function<bool(std::size_t socket, unsigned number, TimePoint now)> swallows;
 
  private:
   void pump() {
@@ -49,6 +54,10 @@ class Simulation {
     while (const std::size_t size = probe_.poll_datagram(socket, to, out, world_.now())) {
       const Address from{IpAddress::v4(192, 168, 1, 10),
                          static_cast<std::uint16_t>(kFirstPort + socket)};
+      if (const unsigned number = sent_[socket]++;
+          swallows && swallows(socket, number, world_.now())) {
+        continue;
+      }
       up_.send(ByteView(out).first(size), [this, from](ByteView bytes, TimePoint now) {
         const sim::NatVerdict verdict = nat_.outbound(from, kServer, now);
         if (verdict.action == sim::NatAction::kForward) serve(verdict.from, bytes);
@@ -76,6 +85,7 @@ class Simulation {
                });
   }
 
+  std::array<unsigned, LifetimeProbe::kAsker + 1> sent_{};
   sim::World world_;
   sim::Link up_;
   sim::Link down_;
@@ -177,6 +187,22 @@ TEST(LifetimeProbe, BelievesOnlyTheServer) {
 
   for (int i = 0; i < 1000; ++i) probe.on_datagram(socket, kServer, lie, TimePoint{});
   EXPECT_FALSE(probe.is_done());
+}
+
+TEST(LifetimeProbe, WhatLivedLongerShowsThatAShorterSilenceKilledNobody) {
+  Simulation simulation(1, sim::NatOptions());
+  // The first mapping is late by 15 s, so that the second is asked about before it, and then the
+  // line is gone for a while.
+  simulation.swallows = [](std::size_t socket, unsigned number, TimePoint now) {
+    if (socket == 0) return number % 6 != 5;
+    return socket == LifetimeProbe::kAsker && now >= TimePoint{} + 31s;
+  };
+
+  const LifetimeReport& report = simulation.run();
+
+  EXPECT_LT(simulation.elapsed(), 45s);
+  EXPECT_EQ(report.alive.value_or(0s), 28s);
+  EXPECT_FALSE(report.dead);
 }
 
 }  // namespace
