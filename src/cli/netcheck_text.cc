@@ -84,6 +84,7 @@ std::string lifetime_text(const json::object& report) {
   if (alive && dead) return duration_text(*alive) + " to " + duration_text(*dead) + " of silence";
   if (alive) return "more than " + duration_text(*alive) + " of silence";
   if (dead) return "less than " + duration_text(*dead) + " of silence";
+  if (text_of(report, "nat") == "no NAT") return "";  // Nothing there forgets.
   return "not measured yet (netcheck --lifetime does, in up to five minutes)";
 }
 
@@ -106,7 +107,8 @@ std::string netcheck_text(const json::object& report) {
   table.add({"hairpinning", yes_no(report, "hairpin")});
   const std::string throttling = throttling_text(text_of(report, "throttling"));
   if (!throttling.empty()) table.add({"UDP rate", throttling});
-  table.add({"mappings live", lifetime_text(report)});
+  const std::string lifetime = lifetime_text(report);
+  if (!lifetime.empty()) table.add({"mappings live", lifetime});
   for (const std::string& line : texts_of(report, "port_mappings")) {
     table.add({"port mapping", line});
   }
