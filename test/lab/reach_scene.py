@@ -30,9 +30,9 @@ FINAL_SECONDS = 1.5  # A final reason that is said for so long is not taken back
 LINE_DELAY_MS, LINE_LOSS = 25, 0.005  # Of each home's line, each way.
 PINGS = 4  # Of one ping command: it ends by itself, and is repeated for as long as there is time.
 PASSING = ("", "none", "checking", "waiting-for-retry")  # Reason codes that explain no failure.
-# Codes of what the NATs are like, not of one attempt's luck.
-FINAL = ("both-random", "udp-blocked-here", "udp-blocked-there", "udp-blocked-both", "tcp-blocked",
-         "methods-disabled")
+# Codes of what the NATs are like, or of a search that comes again only after minutes.
+FINAL = ("both-random", "block-missed", "udp-blocked-here", "udp-blocked-there", "udp-blocked-both",
+         "tcp-blocked", "methods-disabled")
 RELAYED = "relay"  # How paths begin that are not direct.
 # What says that a node knows its NAT: filtering comes last, and never where UDP is blocked.
 MEASURED = r"nat\.profile mapping=\S+ (filtering=(?!unknown)|.*blocked=true)"
