@@ -155,12 +155,17 @@ class PeerLink final : public session::SessionHandler {
     std::uint64_t echo = 0;  ///< Of the peer's last challenge.
     unsigned challenges = 0;
     path::SideProfile peer_profile;
-    std::optional<unsigned> told_entries;  ///< SideProfile::entries_left, as the peer heard it last.
+    std::optional<unsigned>
+        told_entries;  ///< SideProfile::entries_left, as the peer heard it last.
     std::vector<path::Candidate> told_places;  ///< own_places(), likewise.
     Duration peer_server_rtt = Duration::zero();
     /// The first signal waits until then for a fresh profile.
     std::optional<TimePoint> profile_patience;
   };
+
+  /// Both sides' signals meet the same servers, so their ways differ by less than this; and a check
+  /// that comes later than it could is better than one that comes too early.
+  static constexpr Duration kGoMargin = std::chrono::milliseconds(2);
 
   void start_attempt();
   void send_first();

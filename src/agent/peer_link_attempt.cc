@@ -25,9 +25,6 @@ constexpr std::size_t kSeenOffersMax = 64;  // The server may replay, but not en
 constexpr Duration kTcpAfter = 600ms;
 constexpr Duration kLookEvery = 500ms;        // Whether the PathFinder has given up.
 constexpr Duration kProfilePatience = 500ms;  // What is known of the NAT is then good enough.
-/// Both sides' signals meet the same servers, so their ways differ by less than this; and a check
-/// that comes later than it could is better than one that comes too early.
-constexpr Duration kGoMargin = 2ms;
 
 }  // namespace
 

@@ -5,11 +5,6 @@
 #include "path/probe_budget.h"
 
 namespace openp2p::agent {
-namespace {
-
-constexpr Duration kAtOnce = std::chrono::milliseconds(2);  ///< As after any signal of the peer's.
-
-}  // namespace
 
 /// For a search for this peer: what one that goes on has reserved serves the next.
 unsigned PeerLink::entries_left() const {
@@ -53,7 +48,7 @@ void PeerLink::on_met() {
   context_.endpoint->search_budget().settle(attempt_->local_tag);
   const auto& told = attempt_->told_entries;
   if (!told || plan_with(*told) == plan_with(entries_left())) {
-    return set_profiles(context_.now + kAtOnce);
+    return set_profiles(context_.now + kGoMargin);
   }
   if (*told > entries_left()) ++attempt_->round;
   tell_news();
