@@ -3,9 +3,7 @@
 // lie. Law: it ends in its time, sends only to its server and no more than it may, and what it
 // reports can be.
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <deque>
 #include <span>
 #include <utility>
 
@@ -27,13 +25,6 @@ constexpr unsigned kSendsMax = 6 + 6 + 5;
 /// The two exchanges at their slowest, the longest silence, and the last answers.
 constexpr Duration kEndsWithin = 298s + 60s;
 
-struct Datagram {
-  std::size_t socket = 0;
-  Address from;
-  Bytes bytes;
-  TimePoint due{};
-};
-
 class Exchange {
  public:
   explicit Exchange(std::span<const std::uint8_t> input)
@@ -46,10 +37,10 @@ class Exchange {
     for (unsigned turn = 0; !probe_.is_done(); ++turn) {
       CHECK(turn < kTurnsMax);
       ask();
-      if (!wire_.empty() && wire_.front().due <= now_) {
-        deliver();
+      if (wire_.is_due(now_)) {
+        wire_.deliver(probe_, now_);
       } else {
-        pass_time();
+        wire_.pass_time(probe_, choices_, now_);
       }
     }
     CHECK(now_ <= TimePoint{} + kEndsWithin);
@@ -78,7 +69,7 @@ class Exchange {
     reply.transaction = request.transaction;
     const std::size_t named = request.response_port ? *request.response_port - 40'000U : socket;
     reply.xor_mapped_address = {kExternal, static_cast<std::uint16_t>(40'000 + named)};
-    Datagram datagram{named, kServers[0], {}, now_ + 20ms};
+    LateDatagram datagram{named, kServers[0], {}, now_ + 20ms};
     switch (choices_.byte() % 12) {
       case 1:
       case 2:
@@ -106,36 +97,12 @@ class Exchange {
       default:
         break;
     }
-    datagram.bytes.resize(nat::kStunBytesMax);
-    datagram.bytes.resize(nat::encode_stun(reply, {}, datagram.bytes));
-    if (datagram.bytes.empty()) return;
-    const auto place = std::ranges::upper_bound(wire_, datagram.due, {}, &Datagram::due);
-    wire_.insert(place, std::move(datagram));
-  }
-
-  void deliver() {
-    const Datagram datagram = std::move(wire_.front());
-    wire_.pop_front();
-    probe_.on_datagram(datagram.socket, datagram.from, datagram.bytes, now_);
-  }
-
-  void pass_time() {
-    const auto next = probe_.next_timeout();
-    CHECK(next);  // Something is always to come, until it is done.
-    if (choices_.byte() % 16 == 15) return probe_.on_timeout(now_);  // Too early.
-    TimePoint to = *next;
-    if (!wire_.empty()) to = std::min(to, wire_.front().due);
-    now_ = std::max(now_, to);
-    if (now_ >= *next) probe_.on_timeout(now_);
+    datagram.bytes = encoded(reply);
+    if (!datagram.bytes.empty()) wire_.insert(std::move(datagram));
   }
 
   void check_end() {
-    Bytes out(nat::kStunBytesMax);
-    Address to;
-    std::size_t socket = 0;
-    probe_.on_timeout(now_ + 1s);
-    CHECK(!probe_.next_timeout());
-    CHECK(probe_.poll_datagram(socket, to, out, now_ + 1s) == 0);
+    check_silence(probe_, now_ + 1s);
     const nat::LifetimeReport& report = probe_.report();
     const auto tried = std::span(nat::kLifetimeSilences).first(silences_);
     for (const auto& silence : {report.alive, report.dead}) {
@@ -150,7 +117,7 @@ class Exchange {
   sim::SeededSecrets secrets_{std::uint64_t{1}};
   TimePoint now_{};
   LifetimeProbe probe_;
-  std::deque<Datagram> wire_;
+  LateWire wire_;
   unsigned sent_ = 0;
 };
 

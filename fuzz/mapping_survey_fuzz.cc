@@ -23,13 +23,6 @@ constexpr std::uint16_t kFirstPort = 40'000;
 constexpr std::uint32_t kTag = 0x0a0b0c0d;
 constexpr unsigned kSendsEach = 5;
 
-struct Datagram {
-  std::size_t socket = 0;
-  Address from;
-  Bytes bytes;
-  TimePoint due{};
-};
-
 class Exchange {
  public:
   explicit Exchange(std::span<const std::uint8_t> input)
@@ -40,14 +33,14 @@ class Exchange {
     for (unsigned turn = 0; !survey_.is_done(); ++turn) {
       CHECK(turn < kTurnsMax);
       ask();
-      if (!wire_.empty() && wire_.front().due <= now_) {
-        deliver();
+      if (wire_.is_due(now_)) {
+        wire_.deliver(survey_, now_);
       } else {
-        pass_time();
+        wire_.pass_time(survey_, choices_, now_);
       }
     }
     CHECK(now_ <= TimePoint{} + nat::MappingSurvey::kSilence + nat::MappingSurvey::kPatience);
-    check_silence();
+    check_silence(survey_, now_ + 1s);
     check_report();
   }
 
@@ -116,7 +109,7 @@ class Exchange {
     reply.message_class = nat::StunClass::kSuccess;
     reply.transaction = request.transaction;
     reply.xor_mapped_address = mapping(socket, to);
-    Datagram datagram{socket, to, {}, now_ + 20ms};
+    LateDatagram datagram{socket, to, {}, now_ + 20ms};
     const std::uint8_t choice = choices_.byte();
     switch (choice % 12) {
       case 1:
@@ -152,47 +145,20 @@ class Exchange {
     send(std::move(datagram), reply, choice);
   }
 
-  void send(Datagram datagram, const nat::StunMessage& reply, std::uint8_t choice) {
-    datagram.bytes.resize(nat::kStunBytesMax);
-    datagram.bytes.resize(nat::encode_stun(reply, {}, datagram.bytes));
+  void send(LateDatagram datagram, const nat::StunMessage& reply, std::uint8_t choice) {
+    datagram.bytes = encoded(reply);
     if (datagram.bytes.empty()) return;
     if (choice % 12 == 10) {
       datagram.bytes[choices_.byte() % datagram.bytes.size()] = std::byte{choices_.byte()};
     }
-    const auto place = std::ranges::upper_bound(wire_, datagram.due, {}, &Datagram::due);
-    const bool is_repeated = choice % 12 == 11;
-    const Datagram& sent = *wire_.insert(place, std::move(datagram));
-    if (is_repeated) wire_.push_back({sent.socket, sent.from, sent.bytes, wire_.back().due});
-  }
-
-  // --- Time ---
-
-  void deliver() {
-    const Datagram datagram = std::move(wire_.front());
-    wire_.pop_front();
-    survey_.on_datagram(datagram.socket, datagram.from, datagram.bytes, now_);
-  }
-
-  void pass_time() {
-    const auto next = survey_.next_timeout();
-    CHECK(next);  // Something is always to come, until it is done.
-    if (choices_.byte() % 16 == 15) return survey_.on_timeout(now_);  // Too early.
-    TimePoint to = *next;
-    if (!wire_.empty()) to = std::min(to, wire_.front().due);
-    now_ = std::max(now_, to);
-    if (now_ >= *next) survey_.on_timeout(now_);
+    LateDatagram again = datagram;
+    wire_.insert(std::move(datagram));
+    if (choice % 12 != 11) return;
+    again.due = wire_.last_due();
+    wire_.insert(std::move(again));
   }
 
   // --- Laws of the end ---
-
-  void check_silence() {
-    Bytes out(nat::kStunBytesMax);
-    Address to;
-    std::size_t socket = 0;
-    survey_.on_timeout(now_ + 1s);
-    CHECK(!survey_.next_timeout());
-    CHECK(survey_.poll_datagram(socket, to, out, now_ + 1s) == 0);
-  }
 
   void check_report() {
     const nat::SurveyReport& report = survey_.report();
@@ -220,7 +186,7 @@ class Exchange {
   sim::SeededSecrets secrets_{std::uint64_t{1}};
   TimePoint now_{};
   nat::MappingSurvey survey_;
-  std::deque<Datagram> wire_;
+  LateWire wire_;
   std::deque<std::pair<std::pair<std::size_t, Address>, Address>> mappings_;
   std::uint16_t next_port_ = 50'000;
   std::set<std::pair<std::size_t, Address>> asked_;
