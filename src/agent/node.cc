@@ -440,35 +440,6 @@ PeerLink* Node::own_node(const NodeId& id) const {
   return found == peers_.end() ? nullptr : found->second.get();
 }
 
-RelayRule Node::relay_rule(const PeerLink& peer) const {
-  RelayRule rule;
-  rule.no_strangers = options_.avoids_strangers;
-  if (!options_.methods.has(path::Method::kRelayed)) {
-    rule.is_forbidden = true;
-    rule.reason = "relays are switched off (--methods, --no-methods)";
-  }
-  for (const ForwardSpec& spec : forwards_.specs()) {
-    const bool is_to_it = spec.peer == peer.record().name || spec.peer == peer.record().id.text();
-    if (!spec.is_enabled || !is_to_it) continue;
-    if (!spec.allows_relay) {
-      rule.is_forbidden = true;
-      rule.reason = "forward " + spec.name + " allows no relay (--no-relay)";
-    }
-    if (spec.relay.empty()) continue;
-    rule.is_pinned = true;
-    std::string reason;
-    const PeerLink* relay = find_peer(spec.relay, reason);
-    if (relay != nullptr) {
-      rule.only.push_back(relay->record().id);
-    } else if (!rule.is_forbidden) {
-      rule.reason = "forward " + spec.name + " allows no relay but " + printable(spec.relay) +
-                    ", and " + reason;
-    }
-  }
-  if (rule.is_pinned && rule.only.empty()) rule.is_forbidden = true;
-  return rule;
-}
-
 void Node::on_peer_stream(PeerLink& peer, session::StreamId id) {
   services_.on_peer_stream(peer, id);
 }
