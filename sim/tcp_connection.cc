@@ -34,11 +34,13 @@ TimePoint TcpConnection::now() const { return stack_.world().now(); }
 
 void TcpConnection::open(Duration timeout) {
   ends_at_ = now() + timeout;
+  syn_sent_at_ = now();
   send_syn();
 }
 
 void TcpConnection::accept(const TcpHeader& syn) {
   is_passive_ = true;
+  syn_sent_at_ = now();
   ends_at_ = now() + kSynReceivedMax;
   on_syn_sent(syn);
 }
@@ -228,6 +230,8 @@ void TcpConnection::wait_for_stragglers() {
 
 void TcpConnection::establish() {
   state_ = State::kEstablished;
+  // RFC 6298 section 2.2: the SYN is the first that is measured, and section 3: not if sent twice.
+  if (syn_sent_at_) sender_->measure(now() - *syn_sent_at_);
   syn_at_.reset();
   ends_at_.reset();
   call(connected_, stack_.host_time());
@@ -316,6 +320,7 @@ void TcpConnection::on_timer() {
   }
   if (syn_at_ && *syn_at_ <= now()) {
     syn_timeout_ *= 2;
+    syn_sent_at_.reset();
     return send_syn();
   }
   if (sender_) {

@@ -122,7 +122,8 @@ class TcpConnection {
   TcpReceiver receiver_;
   std::optional<TimePoint> syn_at_;  // When the SYN or SYN-ACK is to be sent again.
   Duration syn_timeout_ = kSynTimeout;
-  std::optional<TimePoint> ends_at_;  // No connection by then, or the end of TIME-WAIT.
+  std::optional<TimePoint> syn_sent_at_;  // For its round trip, unless it was sent again.
+  std::optional<TimePoint> ends_at_;      // No connection by then, or the end of TIME-WAIT.
   bool is_passive_ = false;
   bool is_abandoned_ = false;
   Timer timer_;

@@ -74,6 +74,22 @@ TEST_F(TcpTest, OneLostSegmentCostsNoTimeout) {
   EXPECT_EQ(log->connection.retransmissions(), 1u);
 }
 
+/// Linux does not wait for a second either: it has measured the handshake.
+TEST_F(TcpTest, TheFirstSegmentIsSentAgainAfterThreeRoundTrips) {
+  const auto client = make_public_host(internet_, {.delay = 45ms});
+  listen(*server_, 443);
+  const auto log = connect(*client, at(*server_, 443));
+  run();
+  const TimePoint start = world_.now();
+
+  client->interface().up().set_blackhole(true);
+  log->connection.write(Bytes(100));
+  client->interface().up().set_blackhole(false);
+  world_.run_until([&] { return accepted_[0]->text.size() == 100; }, start + 2s);
+
+  EXPECT_EQ(world_.now() - start, 3 * 100ms + 50ms);
+}
+
 TEST_F(TcpTest, ASlowLineFillsTheSendBuffer) {
   const auto client = make_public_host(
       internet_, {.delay = 10ms, .bits_per_second = 800'000, .queue_bytes = 20'000});

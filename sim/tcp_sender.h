@@ -41,6 +41,7 @@ class TcpSender {
   std::optional<Segment> next_segment(TimePoint now);
   /// `is_duplicate`: the segment carried nothing but this acknowledgment.
   void on_ack(std::uint64_t offset, std::size_t window, bool is_duplicate, TimePoint now);
+  void measure(Duration rtt);  ///< Of the handshake, too.
   void on_timeout(TimePoint now);
   std::optional<TimePoint> next_timeout() const { return retransmit_at_; }
   void lower_mss(std::size_t mss, TimePoint now);  ///< And sends again what was too big.
@@ -64,7 +65,6 @@ class TcpSender {
   Duration rto() const;
   std::optional<Segment> segment_at(std::uint64_t offset, std::size_t size_max);
   void acknowledge(std::uint64_t offset, TimePoint now);
-  void measure(Duration rtt);
   void grow(std::uint64_t acknowledged);
   void on_duplicate();
 

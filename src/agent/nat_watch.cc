@@ -43,7 +43,14 @@ void NatWatch::on_observed(const Address& address, path::Transport transport) {
   if (is_contradicted) measure_soon(Duration::zero());
 }
 
+/// It was in time over TCP, and not over UDP: what a survey that has just begun will find as well.
+void NatWatch::on_server_path(path::Transport transport) {
+  is_server_over_tcp_ = transport == path::Transport::kTcp;
+  if (is_server_over_tcp_ && udp_ && !udp_->is_answered()) conclude();
+}
+
 void NatWatch::on_network_changed() {
+  is_udp_proven_ = is_server_over_tcp_ = false;  // It was, through another NAT.
   if (stun_servers_.empty()) return;
   // Who moves wants to be back at once, though the last measurement was a moment ago.
   const bool is_first = !moved_at_ || context_.now - *moved_at_ >= kGapMin;
@@ -174,10 +181,10 @@ void NatWatch::on_servers_found(std::vector<Address> found) {
 void NatWatch::conclude() {
   path::SideProfile next = profile_;
   take_udp(next);
-  if (tcp_ && !tcp_->is_measuring()) next.tcp = tcp_->profile();
+  if (tcp_ && (!tcp_->is_measuring() || tcp_->is_answered())) next.tcp = tcp_->profile();
   if (is_udp_silent_) {
     next.udp = nat::NatProfile();
-    next.udp.is_blocked = !is_udp_proven_ && tcp_ && tcp_->is_answered();
+    next.udp.is_blocked = !is_udp_proven_ && is_tcp_answered();
   }
   const bool is_changed = next != profile_;
   profile_ = next;
@@ -199,7 +206,7 @@ void NatWatch::take_udp(path::SideProfile& next) {
   if (!udp_) return;
   const nat::SurveyReport* const survey = udp_->survey();
   const nat::BehaviourReport* const behaviour = udp_->behaviour();
-  is_udp_silent_ = survey != nullptr && survey->is_silent();
+  is_udp_silent_ = survey != nullptr ? survey->is_silent() : is_udp_overdue();
   if (survey != nullptr) udp_evidence_ = survey->evidence;
   if (survey != nullptr && !survey->is_silent()) {
     const nat::NatProfile before = next.udp;
@@ -215,6 +222,15 @@ void NatWatch::take_udp(path::SideProfile& next) {
   next.udp.filtering = behaviour->filtering;
   next.udp.is_spoilt_by_unsolicited = behaviour->is_spoilt_by_unsolicited;
   if (next.udp.mapping == nat::Dependence::kUnknown) next.udp.mapping = behaviour->mapping;
+}
+
+/// Over TCP the same services, asked at the same moment, have answered after a second round trip,
+/// and none of the survey's datagrams was answered after one. All of them may be lost, so it still
+/// listens: an answer lifts it.
+bool NatWatch::is_udp_overdue() const { return !udp_->is_answered() && is_tcp_answered(); }
+
+bool NatWatch::is_tcp_answered() const {
+  return tcp_ && (is_server_over_tcp_ || tcp_->is_answered());
 }
 
 void NatWatch::retire(std::unique_ptr<UdpSurvey>& survey) {

@@ -44,6 +44,8 @@ class NatWatch {
   void set_tcp_port(std::uint16_t port);
   /// This node's address as the server sees the session with it, over `transport`.
   void on_observed(const Address& address, path::Transport transport);
+  /// The session with the server has come to a path of this kind.
+  void on_server_path(path::Transport transport);
   void on_network_changed();
 
   const path::SideProfile& profile() const { return profile_; }  ///< `methods`: all.
@@ -91,6 +93,8 @@ class NatWatch {
   void on_servers_found(std::vector<Address> found);
   void conclude();
   void take_udp(path::SideProfile& next);
+  bool is_udp_overdue() const;
+  bool is_tcp_answered() const;
   void on_refreshed();
   void finish_refresh();
   void retire(std::unique_ptr<UdpSurvey>& survey);
@@ -105,6 +109,7 @@ class NatWatch {
   std::vector<path::Candidate> told_tcp_;  ///< tcp_reflexive() when on_changed was called last.
   std::optional<Address> observed_udp_;
   bool is_udp_proven_ = false;  ///< The server's session goes over it.
+  bool is_server_over_tcp_ = false;
   std::optional<TimePoint> measure_at_;
   std::optional<TimePoint> begun_at_;
   std::optional<TimePoint> moved_at_;  ///< The network changed, for the first time in a while.

@@ -338,8 +338,11 @@ void Node::on_server_lost() {
   ways_.on_server_lost();
 }
 
+void Node::on_server_path(path::Transport transport) { nat_watch_.on_server_path(transport); }
+
 void Node::on_observed(const Address& address) {
   const bool is_new = observed_ != address;
+  if (!is_new) nat_watch_.on_observed(address, server_transport());
   if (is_new && !take_observed(address)) return;
   for (auto& [id, peer] : peers_) {
     peer->on_address_seen(is_new);

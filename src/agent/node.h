@@ -131,6 +131,7 @@ class Node final : public NodeControl,
   void on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) override;
   void on_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why) override;
   void on_server_lost() override;
+  void on_server_path(path::Transport transport) override;
   void on_observed(const Address& address) override;
 
   // PeerLinkHandler

@@ -120,6 +120,7 @@ void PeerLink::on_timeout() {
 std::optional<TimePoint> PeerLink::next_timeout() const {
   std::optional<TimePoint> next = earlier(earlier(retry_at_, tcp_at_), next_round_at_);
   if (holds_tcp_ && is_relayed()) next = earlier(next, round_ends_at_);
+  if (holds_tcp_ && !is_looking_for_path()) next = earlier(next, context_.now);
   if (attempt_ && state_ == State::kConnecting) {
     next = earlier(next, earlier(look_at_, attempt_->deadline));
   }

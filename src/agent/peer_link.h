@@ -171,6 +171,7 @@ class PeerLink final : public session::SessionHandler {
   void send_first();
   void wait_for_profile();
   void keep_timeline();
+  bool is_looking_for_path() const;
   void update_tcp();
   const path::PathFinder* paths() const;
   void start_round();

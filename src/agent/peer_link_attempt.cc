@@ -57,9 +57,14 @@ void PeerLink::on_profile_fresh() {
   if (attempt_ && attempt_->profile_patience) send_first();
 }
 
+bool PeerLink::is_looking_for_path() const {
+  if (!attempt_) return false;
+  return !has_path() || paths()->is_doubted() || (is_relayed() && is_round_open());
+}
+
 /// A TCP mapping is kept only while a path is looked for and UDP gave none at once, or cannot.
 void PeerLink::update_tcp() {
-  const bool is_looking = attempt_ && (!has_path() || (is_relayed() && is_round_open()));
+  const bool is_looking = is_looking_for_path();
   if (!is_looking) tcp_at_.reset();
   if (is_looking && !tcp_at_ && !holds_tcp_) {
     const bool is_udp_blocked =
@@ -90,6 +95,7 @@ Duration PeerLink::signal_way() const {
 void PeerLink::tell_news() {
   send(PeerSignal::Kind::kCandidates);
   if (!attempt_->profile_patience) set_profiles(context_.now + signal_way() + kGoMargin);
+  update_tcp();
 }
 
 /// Ports are searched at an address that the server has seen, whatever the peer says of itself:
@@ -135,6 +141,13 @@ void PeerLink::send(PeerSignal::Kind kind) {
   const Bytes body = encode_signal(signal, context_.identity);
   attempt_->is_introduced |= kind != PeerSignal::Kind::kCandidates;
   const bool is_sent = handler_.send_signal(record_.id, body, signal.sequence);
+  for (const path::Candidate& told : signal.candidates) {
+    const bool is_mapping = told.type == path::CandidateType::kServerReflexive;
+    if (is_mapping && told.transport == path::Transport::kTcp && session_ != nullptr &&
+        session_->paths() != nullptr) {
+      session_->paths()->add_local(told, context_.now);
+    }
+  }
   if (kind != PeerSignal::Kind::kOffer) return;
   attempt_->offered_at = context_.now;
   attempt_->resend_at = context_.now + kAnswerPatience;
@@ -235,6 +248,7 @@ void PeerLink::on_candidates(const PeerSignal& signal) {
   add_remotes(signal.candidates);
   if (take_round(signal) || attempt_->profile_patience) return;
   is_turn() ? tell_news() : set_profiles(context_.now + kGoMargin);
+  update_tcp();
 }
 
 /// Both keys are known: the session starts to look for a path.

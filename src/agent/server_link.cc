@@ -350,6 +350,7 @@ void ServerLink::on_path_changed(session::Session& session) {
   lost_path_at_.reset();
   won_ = session.paths()->selected()->remote;
   won_by_tcp_ = session.paths()->direct_transport() == path::Transport::kTcp;
+  handler_.on_server_path(won_by_tcp_ ? path::Transport::kTcp : path::Transport::kUdp);
   ask_address();  // Another path may mean another address of ours.
 }
 

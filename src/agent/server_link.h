@@ -26,6 +26,8 @@ class ServerLinkHandler {
   virtual void on_signal(const NodeId& from, ByteView body, std::optional<Address> seen_at) = 0;
   virtual void on_signal_failed(const NodeId& to, std::uint64_t number, SignalFailure why) = 0;
   virtual void on_server_lost() = 0;
+  /// The session is on a path, or on another one.
+  virtual void on_server_path(path::Transport) {}
   /// This node's address as the server sees it now.
   virtual void on_observed(const Address& address) = 0;
 };

@@ -41,6 +41,8 @@ void TcpWatch::measure(const std::vector<Address>& servers, std::uint16_t port) 
   port_ = port;
   reopen_at_.reset();
   retry_ = Duration::zero();
+  measured_.clear();
+  tell_at_.reset();
   is_measuring_ = true;
   is_begun_ = false;
 }
@@ -48,6 +50,7 @@ void TcpWatch::measure(const std::vector<Address>& servers, std::uint16_t port) 
 /// From the port, and to the addresses, of connections that have just been closed.
 void TcpWatch::begin() {
   is_begun_ = true;
+  begun_at_ = context_.now;
   for (const Address& server : servers_) connections_.push_back(connect(server));
   settle();
 }
@@ -103,6 +106,8 @@ bool TcpWatch::on_stun(SocketId socket, const Address& from, ByteView datagram) 
     connection->stage = Stage::kAnswered;
     connection->mapped = *seen;
     connection->due_at = context_.now + kKeepAlive;
+    // The others were asked at the same moment. Who is lost is asked again seconds later.
+    if (is_measuring_ && !tell_at_) tell_at_ = context_.now + (context_.now - begun_at_) / 4;
   }
   settle();
   return true;
@@ -122,13 +127,14 @@ void TcpWatch::on_timeout() {
     }
   }
   if (is_changed) settle();
+  if (tell_at_ && context_.now >= *tell_at_) tell_early();
   if (reopen_at_ && context_.now >= *reopen_at_) reopen();
   for (const SocketId socket : std::exchange(closing_, {})) sockets_.close(socket);
 }
 
 std::optional<TimePoint> TcpWatch::next_timeout() const {
   if (!closing_.empty() || (is_measuring_ && !is_begun_)) return context_.now;
-  std::optional<TimePoint> next = reopen_at_;
+  std::optional<TimePoint> next = earlier(reopen_at_, tell_at_);
   for (const Connection& connection : connections_) {
     if (connection.stage != Stage::kFailed) next = earlier(next, connection.due_at);
   }
@@ -186,29 +192,42 @@ void TcpWatch::drop(Connection& connection) {
   connection.socket.reset();
 }
 
-/// After a connection got its answer or failed.
-void TcpWatch::settle() {
-  const auto is_settled = [](const Connection& c) {
+bool TcpWatch::is_settled() const {
+  return std::ranges::all_of(connections_, [](const Connection& c) {
     return c.stage == Stage::kAnswered || c.stage == Stage::kFailed;
-  };
-  if (!std::ranges::all_of(connections_, is_settled)) return;
+  });
+}
+
+/// After a connection got its answer or failed. A measurement wants all of them, who holds a
+/// mapping the first one.
+void TcpWatch::settle() {
+  const Connection* const held = is_measuring_ ? nullptr : live();
+  if (held == nullptr && !is_settled()) return;
+  if (held != nullptr) take_newest(*held->mapped);
   if (std::exchange(is_measuring_, false)) {
+    tell_at_.reset();
     measured_ = connections_;
     conclude();
-  } else if (const Connection* const connection = live()) {
-    profile_.external = connection->mapped->ip;
-    if (is_newer(connection->mapped->port)) profile_.last_port = connection->mapped->port;
   }
+  on_changed_();  // By which it may come to be held.
   keep_or_drop();
+}
+
+void TcpWatch::tell_early() {
+  tell_at_.reset();
+  measured_ = connections_;
+  std::erase_if(measured_, [](const Connection& c) { return !c.mapped; });
+  conclude();
   on_changed_();
 }
 
 /// A NAT may show a mapping that it has kept since an earlier connection: not its newest one.
-bool TcpWatch::is_newer(std::uint16_t port) const {
-  if (profile_.allocation != nat::PortAllocation::kSequential) return true;
+void TcpWatch::take_newest(const Address& mapped) {
+  profile_.external = mapped.ip;
   constexpr int kBehindMax = 1'000;  // Further back it counts anew, from somewhere else.
-  const int ahead = (port - profile_.last_port) * (profile_.step < 0 ? -1 : 1);
-  return ahead > 0 || ahead < -kBehindMax;
+  const int ahead = (mapped.port - profile_.last_port) * (profile_.step < 0 ? -1 : 1);
+  const bool is_counted = profile_.allocation == nat::PortAllocation::kSequential;
+  if (!is_counted || ahead > 0 || ahead < -kBehindMax) profile_.last_port = mapped.port;
 }
 
 void TcpWatch::keep_or_drop() {
@@ -229,9 +248,13 @@ void TcpWatch::keep_or_drop() {
 /// connection between them ended (RFC 9293 section 3.4.1, TIME-WAIT).
 void TcpWatch::reopen() {
   reopen_at_.reset();
-  next_server_ = (next_server_ + 1) % servers_.size();
-  connections_.push_back(connect(servers_[next_server_]));
-  if (connections_.back().stage == Stage::kFailed) settle();
+  const bool is_awaited = retry_ <= kRetryFirst;
+  const std::size_t count = is_awaited ? std::min(kReopenedMax, servers_.size()) : 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    next_server_ = (next_server_ + 1) % servers_.size();
+    connections_.push_back(connect(servers_[next_server_]));
+  }
+  settle();
 }
 
 // --- Conclusions ---

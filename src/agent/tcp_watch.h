@@ -29,20 +29,22 @@ class TcpWatch {
   static constexpr Duration kRetryMax = std::chrono::minutes(5);
   /// Other port, other address: as for UDP. Three mappings.
   static constexpr std::size_t kConnectionsMax = 3;
+  /// Who holds a mapping waits for it: of so many SYNs one is not lost.
+  static constexpr std::size_t kReopenedMax = 2;
 
   TcpWatch(NodeContext& context, path::SocketSource& sockets, std::function<void()> on_changed);
   ~TcpWatch();
   TcpWatch(const TcpWatch&) = delete;
   TcpWatch& operator=(const TcpWatch&) = delete;
 
-  /// Connects to all of `servers`, from `port`, and tells on_changed once all are answered or given
-  /// up. What was open before is closed.
+  /// Connects to all of `servers`, from `port`, and tells on_changed soon after the first answer,
+  /// and once all are answered or given up. What was open before is closed.
   void measure(const std::vector<Address>& servers, std::uint16_t port);
   void set_held(bool is_held);  ///< Whether to keep a connection open, or to open one.
 
   bool is_measuring() const { return is_measuring_; }
-  bool is_answered() const;  ///< By the last measurement.
-  const nat::NatProfile& profile() const { return profile_; }
+  bool is_answered() const;  ///< By the measurement that goes on, or the last one.
+  const nat::NatProfile& profile() const { return profile_; }  ///< By as many as have answered.
   /// Of the held connection: the mapping that lives now.
   std::optional<Address> mapped() const;
   std::vector<std::string> evidence() const;
@@ -72,10 +74,12 @@ class TcpWatch {
   void ask(Connection& connection);
   void fail(Connection& connection);
   void drop(Connection& connection);
+  bool is_settled() const;
   void settle();
+  void tell_early();
   void conclude();
   void keep_or_drop();
-  bool is_newer(std::uint16_t port) const;
+  void take_newest(const Address& mapped);
   void reopen();
 
   NodeContext& context_;
@@ -88,11 +92,13 @@ class TcpWatch {
   bool is_measuring_ = false;
   bool is_begun_ = false;  ///< The measurement: once what was open before is closed.
   bool is_held_ = false;
+  std::optional<TimePoint> tell_at_;  ///< What has answered until then is told.
+  TimePoint begun_at_;
   std::optional<TimePoint> reopen_at_;
   Duration retry_{};
   std::size_t next_server_ = 0;
   nat::NatProfile profile_;
-  std::vector<Connection> measured_;  ///< As they ended, without sockets.
+  std::vector<Connection> measured_;  ///< As they were when last told of, or ended.
 };
 
 }  // namespace openp2p::agent

@@ -35,6 +35,7 @@ class UdpSurvey {
   /// What is known by now; nullptr: not yet.
   const nat::SurveyReport* survey() const;
   const nat::BehaviourReport* behaviour() const;
+  bool is_answered() const { return survey_ && survey_->is_answered(); }  ///< By anybody, so far.
   bool is_done() const { return is_done_; }
 
  private:

@@ -71,6 +71,7 @@ class MappingSurvey {
   std::optional<TimePoint> next_timeout() const;
 
   bool is_done() const { return is_done_; }
+  bool is_answered() const { return has_answer_; }        ///< By anybody, so far.
   const SurveyReport& report() const { return report_; }  ///< Complete when done.
 
  private:

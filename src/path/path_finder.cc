@@ -119,7 +119,7 @@ void PathFinder::Impl::on_network_changed(TimePoint now) {
   }
   hold_ = {};  // What was measured before counts no more.
   moved_at_ = now;
-  streams_.restart(now);
+  streams_.restart(overdue_after(), now);
   start_sweeps(now);
   if (selected_ == nullptr) {
     revive(now);

@@ -25,8 +25,8 @@ constexpr int kOvertakenSteps = 4;
 constexpr int kOvertakenStepsElsewhere = 2;
 constexpr Duration kOvertakenAfter = 300ms;
 /// In a network that has just changed less is expected of it.
-constexpr int kOvertakenStepsMoved = 3;
-constexpr Duration kOvertakenAfterMoved = 200ms;
+constexpr int kOvertakenStepsMoved = 2;
+constexpr Duration kOvertakenAfterMoved = 100ms;
 
 /// NAT bindings live 30 s and more (RFC 4787 asks for 2 min; many keep less).
 constexpr Duration kStandbyInterval = 25s;
@@ -60,6 +60,8 @@ void PathFinder::Impl::on_pair_answered(CheckPair& pair, TimePoint now) {
     trust();
   } else if (nominated_ == pair.path() && !pair.is_narrow(now)) {
     select(&pair, now);
+  } else if (is_doubted() && is_overtaken(now)) {
+    lose_selected(now);
   } else {
     note_challenger(pair, now);
     consider_better(now);
@@ -189,6 +191,11 @@ Duration PathFinder::Impl::patience() const {
 
 Duration PathFinder::Impl::lost_after() const {
   return std::max(kLostAfterMin, patience() + kLostAfterPatience);
+}
+
+/// Then an answer over the selected path is late, or lost.
+Duration PathFinder::Impl::overdue_after() const {
+  return selected_rtt().value_or(config_.rtt_hint) * 5 / 4;
 }
 
 void PathFinder::Impl::on_sent(TimePoint now) {

@@ -109,6 +109,7 @@ class PathFinder::Impl {
   Duration standby_interval() const;
   Duration patience() const;
   Duration lost_after() const;
+  Duration overdue_after() const;
   void suspect(TimePoint now);
   void trust();
   void watch_selected(TimePoint now);
@@ -153,6 +154,7 @@ class PathFinder::Impl {
   void begin_anew(TimePoint now);
   Method method_of(const CheckPair& pair) const;
   bool is_doubtful(TimePoint now) const;
+  bool is_cut_off(TimePoint now) const;
   bool is_search_wanted() const;
   std::size_t poll_spray(CheckTarget& to, MutableByteView out, TimePoint now);
   void postpone_search();

@@ -47,21 +47,28 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   const bool is_moved = is_peer_told_ || local_profile_.udp.external != local.udp.external ||
                         peer_profile_.udp.external != peer.udp.external;
   const bool is_repeated = plan_ && round_ == round && *plan_ == plan && !is_moved;
+  const bool is_tcp_known = local_profile_.tcp == local.tcp && peer_profile_.tcp == peer.tcp;
   local_profile_ = local;
   peer_profile_ = peer;
   // The peer may have lost the path, or have moved, while we are silent.
   const bool has_search = !plan.steps.empty();
   if (has_search && is_doubtful(now)) suspect(now);
+  if (is_cut_off(now)) suspect(now);
   // What led to a path that was lost is done again: a router may have forgotten its mappings.
   // In a new network the plan is another one, as soon as its NAT was measured.
   const bool is_settled = now >= moved_at_ + kMeasuringTime;
   const bool is_lost = was_connected_ && (selected_ == nullptr || suspect_since_);
   const bool is_search_due = has_search && is_lost && is_settled && !spray_.is_running();
-  if (is_repeated && !is_search_due && !is_turn(plan, now)) return;
+  const TimePoint begin_at = std::clamp(go_at, now, now + kGoWithin);
+  if (is_repeated && !is_search_due && !is_turn(plan, now)) {
+    const bool is_due = streams_.is_due() || !is_tcp_known;
+    if (is_due) streams_.set_profiles(local, peer, round, begin_at, now);
+    return;
+  }
   const bool is_new_round = plan_ && round_ != round;
   plan_ = std::move(plan);
   round_ = round;
-  go_at_ = std::clamp(go_at, now, now + kGoWithin);
+  go_at_ = begin_at;
   note({.at = now,
         .event = TimelineEvent::kPlanned,
         .reason = plan_->reason,
@@ -224,6 +231,14 @@ bool PathFinder::Impl::is_doubtful(TimePoint now) const {
   if (selected_ == nullptr || suspect_since_) return false;
   const Duration rtt = selected_->rtt().value_or(kSilenceFair);
   return now - selected_->heard_at() > std::max(kSilenceFair, 2 * rtt);
+}
+
+/// The peer is elsewhere, or looks for a path by TCP; or one side has come to where UDP does not
+/// pass, and nothing comes over what is in use, which in a LAN it may.
+bool PathFinder::Impl::is_cut_off(TimePoint now) const {
+  if (!has_direct() || suspect_since_) return false;
+  const bool is_udp_out = local_profile_.udp.is_blocked || peer_profile_.udp.is_blocked;
+  return streams_.has_news() || (is_udp_out && !selected_->is_stream() && is_doubtful(now));
 }
 
 /// A path worth searching for: there is none, or a doubted one, or one that somebody else pays for.

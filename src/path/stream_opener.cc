@@ -11,10 +11,13 @@ namespace {
 using namespace std::chrono_literals;
 
 /// From one moment to the next.
-constexpr std::array<Duration, StreamOpener::kSteps> kGaps{300ms, 300ms, 400ms, 500ms, 600ms,
+constexpr std::array<Duration, StreamOpener::kSteps> kGaps{200ms, 300ms, 400ms, 500ms, 600ms,
                                                            700ms, 700ms, 800ms, 1000ms};
 /// Less than half of the shortest gap, so that moved moments stay in order.
-constexpr Duration kShiftMax = 140ms;
+constexpr Duration kShiftMax = 90ms;
+/// What has just begun goes on, since a second SYN between the same ports would end what the first
+/// has begun at the peer. After a round trip it has met the peer's, or has not.
+constexpr Duration kAttemptMin = 150ms;
 
 bool may_be_asked(const Address& address) {
   const IpAddress& ip = address.ip;
@@ -43,6 +46,9 @@ bool is_direct(const Candidate& candidate) {
 
 void StreamOpener::add_local(const Candidate& candidate) {
   if (candidate.type == CandidateType::kHost) local_port_ = candidate.address.port;
+  if (candidate.type != CandidateType::kServerReflexive || candidate.address == told_) return;
+  told_ = candidate.address;
+  has_told_ = true;
 }
 
 void StreamOpener::add_remote(const Candidate& candidate, TimePoint now) {
@@ -58,6 +64,7 @@ void StreamOpener::add_remote(const Candidate& candidate, TimePoint now) {
   // The oldest goes: the peer names its addresses anew when it has moved.
   if (targets_.size() == kTargetsMax) targets_.erase(targets_.begin());
   targets_.push_back({candidate.address, is_direct(candidate)});
+  has_news_ |= !candidate.address.ip.is_private() && !candidate.address.ip.is_link_local();
   if (is_wanted_ && (!next_at_ || is_resting_)) begin(now);
 }
 
@@ -69,6 +76,9 @@ void StreamOpener::set_profiles(const SideProfile& own, const SideProfile& peer,
   peer_shift_ = keeps_ports(peer.tcp) ? round : 0;
   peer_ip_ = peer.tcp.external;
   plan_prediction(own, peer);
+  const bool is_udp_out = own.udp.is_blocked || peer.udp.is_blocked;
+  udp_lead_ = is_udp_out ? Duration::zero() : kUdpLead;
+  has_news_ = has_told_ = false;
   if (go_at == go_at_) return;
   go_at_ = go_at;
   rest_ = kRestFirst;
@@ -97,13 +107,15 @@ void StreamOpener::set_wanted(bool is_wanted, TimePoint now) {
   if (is_wanted == is_wanted_) return;
   is_wanted_ = is_wanted;
   next_at_.reset();
-  if (!is_wanted) return close_pending();
+  if (!is_wanted) return close_pending(TimePoint::max());
   rest_ = kRestFirst;
   begin(now);
 }
 
-void StreamOpener::restart(TimePoint now) {
+void StreamOpener::restart(Duration udp_lead, TimePoint now) {
+  udp_lead_ = std::min(udp_lead, kUdpLead);
   rest_ = kRestFirst;
+  up_.clear();  // Of another network: what is dead must not stand for what may come.
   if (is_wanted_) begin(now);
 }
 
@@ -111,8 +123,8 @@ void StreamOpener::restart(TimePoint now) {
 void StreamOpener::begin(TimePoint now) {
   step_ = 0;
   is_resting_ = false;
-  next_at_ = now + kUdpLead;  // First those that need no agreement.
-  grid_at_ = std::max(go_at_, now) + kUdpLead;
+  next_at_ = now + udp_lead_;  // First those that need no agreement.
+  grid_at_ = std::max(go_at_, now) + udp_lead_;
 }
 
 /// The controlling side's moments lie around the common ones: 0, +s, -s, +2s, -2s, ..
@@ -130,7 +142,8 @@ void StreamOpener::on_timeout(TimePoint now) {
   }
   if (now < grid_at_ + shift(step_)) {  // Before the agreed moment.
     for (Target& target : targets_) {
-      if (target.is_direct && !is_up(target.address) && target.connects.take(now)) {
+      const bool is_open = is_up(target.address) || is_under_way(target.address);
+      if (target.is_direct && !is_open && target.connects.take(now)) {
         connect(target.address, Method::kTcpDirect, local_port_for(target), now);
       }
     }
@@ -142,7 +155,7 @@ void StreamOpener::on_timeout(TimePoint now) {
 
 void StreamOpener::step(TimePoint now) {
   is_resting_ = false;
-  close_pending();
+  close_pending(now - kAttemptMin);
   // On a private address it may be somebody else who listens there: that must not cost the moment.
   const bool is_proving = std::ranges::any_of(up_, [&](const Up& up) {
     return now < up.since + kProofPatience && !up.path.remote.ip.is_private();
@@ -167,7 +180,8 @@ void StreamOpener::connect_targets(TimePoint now) {
   for (Target& target : targets_) {
     const Method method = target.is_direct ? Method::kTcpDirect : Method::kTcpSimultaneous;
     const Address address = asked_at(target);
-    if (!methods_.has(method) || is_up(address) || !target.connects.take(now)) continue;
+    if (!methods_.has(method) || is_up(address) || is_under_way(address)) continue;
+    if (!target.connects.take(now)) continue;
     connect(address, method, local_port_for(target), now);
   }
 }
@@ -197,6 +211,7 @@ void StreamOpener::connect_predicted(TimePoint now) {
     const unsigned moved = i < kPredictedPerStep / 2 ? i : i + static_cast<unsigned>(step_);
     const unsigned index = is_prediction_mutual_ ? predicted_ : moved;
     const Address remote{predicted_ip_, prediction_->at(index)};
+    if (is_under_way(remote)) continue;
     const std::uint16_t local_port = shifted(local_port_, local_shift_);
     if (!connect(remote, Method::kTcpSimultaneous, local_port, now)) return;
     ++predicted_;
@@ -216,7 +231,7 @@ bool StreamOpener::connect(const Address& remote, Method method, std::uint16_t l
   if (!socket) return false;
   ++connects_made_;
   tried_ = tried_.with(method);
-  pending_.push_back({*socket, remote, method});
+  pending_.push_back({*socket, remote, method, now});
   return true;
 }
 
@@ -246,13 +261,20 @@ void StreamOpener::on_closed(SocketId socket) {
   std::erase_if(up_, [&](const Up& up) { return up.path.socket == socket; });
 }
 
-void StreamOpener::close_pending() {
-  for (const Attempt& attempt : pending_) sockets_->close(attempt.socket);
-  pending_.clear();
+bool StreamOpener::is_under_way(const Address& remote) const {
+  return std::ranges::any_of(pending_, [&](const Attempt& a) { return a.remote == remote; });
+}
+
+void StreamOpener::close_pending(TimePoint until) {
+  std::erase_if(pending_, [&](const Attempt& attempt) {
+    if (attempt.since > until) return false;
+    sockets_->close(attempt.socket);
+    return true;
+  });
 }
 
 void StreamOpener::stop() {
-  if (sockets_ != nullptr) close_pending();
+  if (sockets_ != nullptr) close_pending(TimePoint::max());
 }
 
 std::optional<TimePoint> StreamOpener::next_timeout() const { return next_at_; }

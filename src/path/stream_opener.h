@@ -50,7 +50,8 @@ class StreamOpener {
   static constexpr int kConnectsBurst = 96;
   static constexpr unsigned kPredictedPerStep = 12;  ///< Ports, where the peer's NAT counts them.
   static constexpr int kSteps = 9;                   ///< 5 s.
-  /// So much later than UDP, which in easy cases has a path by then, and no SYN is sent at all.
+  /// So much later than UDP, which in easy cases has a path by then, and no SYN is sent at all. At
+  /// once where UDP is known not to pass.
   static constexpr Duration kUdpLead = std::chrono::milliseconds(200);
   /// One that just came up gets this long to be proven before more are opened.
   static constexpr Duration kProofPatience = std::chrono::seconds(1);
@@ -65,14 +66,21 @@ class StreamOpener {
   StreamOpener(const StreamOpener&) = delete;
   StreamOpener& operator=(const StreamOpener&) = delete;
 
-  void add_local(const Candidate& candidate);  ///< Host candidates name the port to connect from.
+  /// Host candidates name the port to connect from; reflexive ones are told to the peer now.
+  void add_local(const Candidate& candidate);
   void add_remote(const Candidate& candidate, TimePoint now);
   void set_profiles(const SideProfile& own, const SideProfile& peer, unsigned round,
                     TimePoint go_at, TimePoint now);
   /// Whether there is no path, or one that is doubted. Told whenever it may have changed.
   void set_wanted(bool is_wanted, TimePoint now);
   bool is_wanted() const { return is_wanted_; }
-  void restart(TimePoint now);  ///< The network changed: a campaign begins at once.
+  /// The peer has named an address in the internet that it had not before: it is elsewhere, or
+  /// looks for a path by TCP. Until set_profiles().
+  bool has_news() const { return has_news_; }
+  /// Or this side has: both sides begin anew, at the moment that set_profiles() tells.
+  bool is_due() const { return has_news_ || has_told_; }
+  /// The network changed: a campaign begins, `udp_lead` after UDP.
+  void restart(Duration udp_lead, TimePoint now);
 
   /// A connection of the session is up, asked for here or come in. Gives what made it.
   Method on_connected(const Path& path, TimePoint now);
@@ -94,6 +102,7 @@ class StreamOpener {
     SocketId socket;
     Address remote;
     Method method = Method::kTcpDirect;
+    TimePoint since;
   };
   struct Up {
     Path path;
@@ -102,7 +111,7 @@ class StreamOpener {
 
   bool may_open() const { return sockets_ != nullptr && is_wanted_ && has_targets(); }
   bool has_targets() const { return !targets_.empty() || prediction_; }
-  void begin(TimePoint at);
+  void begin(TimePoint now);
   void step(TimePoint now);
   void connect_targets(TimePoint now);
   void connect_predicted(TimePoint now);
@@ -110,7 +119,8 @@ class StreamOpener {
   std::uint16_t local_port_for(const Target& target) const;
   Address asked_at(const Target& target) const;
   bool is_up(const Address& remote) const;
-  void close_pending();
+  bool is_under_way(const Address& remote) const;
+  void close_pending(TimePoint until);
   void stop();
   Duration shift(int step) const;
   void plan_prediction(const SideProfile& own, const SideProfile& peer);
@@ -142,6 +152,10 @@ class StreamOpener {
   bool is_resting_ = false;  // Between two campaigns.
   std::optional<TimePoint> next_at_;
   Duration rest_ = kRestFirst;
+  Duration udp_lead_ = kUdpLead;
+  bool has_news_ = false;
+  bool has_told_ = false;
+  Address told_;
 };
 
 }  // namespace openp2p::path

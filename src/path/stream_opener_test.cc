@@ -133,6 +133,72 @@ TEST(StreamOpener, SimultaneousOpensWaitForTheAgreedMoment) {
   EXPECT_EQ(f.source.to(address("203.0.113.5:4000")), StreamOpener::kSteps);
 }
 
+SideProfile without_udp() {
+  SideProfile profile;
+  profile.udp.is_blocked = true;
+  return profile;
+}
+
+TEST(StreamOpener, WhereUdpIsBlockedItGetsNoLead) {
+  Fixture f;
+  f.opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), f.now);
+  f.opener.set_profiles({}, without_udp(), /*round=*/0, TimePoint{} + 50ms, f.now);
+  f.opener.set_wanted(true, f.now);
+
+  f.run_until(50ms);
+
+  EXPECT_EQ(f.source.to(address("203.0.113.5:4000")), 1);
+}
+
+/// A second SYN between the same ports would end what the first has begun at the peer.
+TEST(StreamOpener, NewsDoNotCutOffWhatHasJustBegun) {
+  Fixture f;
+  f.opener.add_remote(tcp(kReflexive, "203.0.113.5:4000"), f.now);
+  f.opener.set_profiles({}, without_udp(), /*round=*/0, f.now, f.now);
+  f.opener.set_wanted(true, f.now);
+  f.run_until(50ms);
+  ASSERT_EQ(f.source.open.size(), 1U);
+  const std::set<SocketId> before = f.source.open;
+
+  f.opener.add_remote(tcp(kReflexive, "203.0.113.5:4001"), f.now);
+  EXPECT_TRUE(f.opener.has_news());
+  f.opener.set_profiles({}, without_udp(), /*round=*/0, TimePoint{} + 60ms, f.now);
+  f.run_until(60ms);
+
+  EXPECT_EQ(f.source.to(address("203.0.113.5:4000")), 1);
+  EXPECT_EQ(f.source.to(address("203.0.113.5:4001")), 1);
+  EXPECT_TRUE(std::ranges::includes(f.source.open, before));
+  EXPECT_FALSE(f.opener.has_news());
+}
+
+TEST(StreamOpener, WhatIsToldToThePeerIsDueOnce) {
+  Fixture f;
+  f.opener.add_local(tcp(kReflexive, "198.51.100.1:4000"));
+  EXPECT_TRUE(f.opener.is_due());
+  f.opener.set_profiles({}, {}, /*round=*/0, f.now, f.now);
+
+  f.opener.add_local(tcp(kReflexive, "198.51.100.1:4000"));
+
+  EXPECT_FALSE(f.opener.is_due());
+}
+
+/// The connection in use may be of the network that was left.
+TEST(StreamOpener, AnotherNetworkOpensAnewWhatIsUp) {
+  Fixture f;
+  f.opener.add_remote(tcp(kHost, "203.0.113.5:443"), f.now);
+  f.opener.set_wanted(true, f.now);
+  f.run_until(250ms);
+  ASSERT_EQ(f.source.connects.size(), 1U);
+  f.opener.on_connected({f.source.connects[0].socket, address("203.0.113.5:443")}, f.now);
+  f.run_until(5s);
+  ASSERT_EQ(f.source.connects.size(), 1U);
+
+  f.opener.restart(/*udp_lead=*/50ms, f.now);
+  f.run_until(5s + 50ms);
+
+  EXPECT_EQ(f.source.connects.size(), 2U);
+}
+
 TEST(StreamOpener, TheTwoSidesMomentsCrossDespiteAWrongAgreement) {
   // One answers unsolicited SYNs with RST, so both must be under way within a one-way delay of
   // 20 ms; signalling was wrong by up to 60 ms.

@@ -171,7 +171,8 @@ class Connection {
   /// Soon sends something that the peer answers: to learn whether it still knows this connection.
   void ask();
   /// Sends what is unacknowledged again as at the next probe timeout (RFC 9002 section 6.2), where
-  /// one has passed in vain: the path was gone, and another one is there. False: nothing waits.
+  /// one has passed in vain: the path was gone, and another one is there. Where none has, it asks,
+  /// and the answer shows what is lost. False: nothing waits.
   bool probe_now(TimePoint now);
 
   /// Connection ids by which datagrams reach this connection: changes since the last call, for the

@@ -166,10 +166,12 @@ bool ConnectionImpl::probe_now(TimePoint now) {
   const ngtcp2_tstamp ts = advance(now);
   if (state_ != State::kOpen || !is_confirmed_) return false;
   const ngtcp2_conn_stat stat = statistics();
-  if (stat.pto_count == 0 || stat.loss_detection_timer == UINT64_MAX) return false;
+  if (stat.loss_detection_timer == UINT64_MAX) return false;
   const ngtcp2_tstamp soon = ts + kProbeAheadMax;
-  if (stat.loss_detection_timer > soon) {
-    ask();  // Too far ahead for other timers: the answer to a PING does it a round trip later.
+  // None has passed: perhaps nothing is lost. Or too far ahead for other timers. Then the answer to
+  // a PING does it a round trip later.
+  if (stat.pto_count == 0 || stat.loss_detection_timer > soon) {
+    ask();
     return true;
   }
   const int error = ngtcp2_conn_handle_expiry(conn(), std::max(ts, stat.loss_detection_timer));

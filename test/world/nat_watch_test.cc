@@ -199,6 +199,56 @@ TEST_F(NatWatch, SaysThatUdpIsBlockedWhereTcpWorks) {
   EXPECT_EQ(home.watch().tcp_reflexive().size(), 1u);
 }
 
+/// It must not wait for the end of all patience: TCP answers in two round trips, and UDP in one.
+TEST_F(NatWatch, SaysThatUdpIsBlockedAsSoonAsTcpIsAnswered) {
+  WatchedHome& home = enter(sim::NatKind::kUdpBlocked);
+  const TimePoint start = world.now();
+
+  home.watch().set_stun_servers(stun.names());
+  const auto is_blocked = [&] { return home.known().profile().udp.is_blocked; };
+  ASSERT_TRUE(world.run_until(is_blocked, start + 1s));
+
+  EXPECT_LE(world.now() - start, 5 * WatchedHome::kTcpOneWay);
+  EXPECT_EQ(home.known().tcp_reflexive().size(), 1u);
+}
+
+TEST_F(NatWatch, TakesBackThatUdpIsBlockedWhenItAnswersLate) {
+  WatchedHome& home = enter(sim::NatKind::kPortRestricted, /*seed=*/1, {.link = {.delay = 100ms}});
+  const TimePoint start = world.now();
+
+  home.watch().set_stun_servers(stun.names());
+  world.run_for(100ms);
+  ASSERT_TRUE(home.watch().profile().udp.is_blocked);
+  const auto is_known = [&] { return home.known().profile().udp.mapping != Dependence::kUnknown; };
+  ASSERT_TRUE(world.run_until(is_known, start + 1s));
+
+  EXPECT_FALSE(home.watch().profile().udp.is_blocked);
+  EXPECT_LE(world.now() - start, 500ms);
+  ASSERT_TRUE(home.settle_down());
+  EXPECT_EQ(home.tcp_connections(), 0u);
+}
+
+TEST_F(NatWatch, HearsFromTheServersPathThatUdpIsSilent) {
+  WatchedHome& home = enter(sim::NatKind::kUdpBlocked);
+  home.watch().set_stun_servers(stun.names());
+  world.run_for(1ms);
+
+  home.watch().on_server_path(path::Transport::kTcp);
+
+  EXPECT_TRUE(home.watch().profile().udp.is_blocked);
+}
+
+TEST_F(NatWatch, TellsATcpMappingThoughAnotherServiceIsSilent) {
+  WatchedHome& home = enter(sim::NatKind::kPortRestricted);
+  home.silent_tcp = stun.address(1);
+  home.watch().set_stun_servers(stun.names());
+
+  home.watch().hold_tcp();
+  world.run_for(100ms);
+
+  EXPECT_EQ(home.watch().tcp_reflexive().size(), 1u);
+}
+
 TEST_F(NatWatch, BlamesNothingWhereNothingAnswers) {
   WatchedHome& home = enter(sim::NatKind::kUdpBlocked);
   home.is_tcp_blocked = true;

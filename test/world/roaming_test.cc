@@ -150,9 +150,26 @@ TEST(Roaming, ARelayCarriesWithinASecondWhereverTheLaptopGoes) {
 }
 
 /// Into a network without UDP: TCP to the server comes first.
-TEST(Roaming, ARelayCarriesSoonWhereUdpIsBlocked) {
+TEST(Roaming, ARelayCarriesWithinASecondWhereUdpIsBlocked) {
   for (const NatKind peer : sim::kNatKinds) {
     expect_back_soon({NatKind::kPortRestricted, NatKind::kUdpBlocked, peer}, Relay::kServer,
+                     /*late_max=*/0);
+  }
+}
+
+/// Those whose TCP ports can be told beforehand.
+constexpr NatKind kTcpKinds[] = {NatKind::kNone,
+                                 NatKind::kFullCone,
+                                 NatKind::kAddressRestricted,
+                                 NatKind::kPortRestricted,
+                                 NatKind::kSymmetricSequential,
+                                 NatKind::kSymmetricPreserving,
+                                 NatKind::kDoubleNat,
+                                 NatKind::kUdpBlocked};
+
+TEST(Roaming, ALaptopIsBackWithinASecondByTcpWhereUdpIsBlocked) {
+  for (const NatKind peer : kTcpKinds) {
+    expect_back_soon({NatKind::kPortRestricted, NatKind::kUdpBlocked, peer}, Relay::kNone,
                      kOneInTwenty);
   }
 }

@@ -140,7 +140,7 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
     const SocketId id(next_id_++);
     connections_[id] = {remote, local};
     ++connects;
-    if (!is_tcp_blocked) {
+    if (!is_tcp_blocked && remote != silent_tcp) {
       world_.after(2 * kTcpOneWay, [this, id] {
         if (!connections_.contains(id)) return;
         context_->now = world_.now();
@@ -154,6 +154,7 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
   void close(SocketId socket) override { connections_.erase(socket); }
 
   bool is_tcp_blocked = false;
+  std::optional<Address> silent_tcp;  ///< This service answers no SYN.
   unsigned connects = 0;
   unsigned changes = 0;
   unsigned wakeups = 0;
