@@ -65,7 +65,9 @@ class Schedule {
 
   void operate() {
     const int party = some_party();
-    switch (byte() % 13) {
+    const std::uint8_t operation = byte();
+    const bool is_elsewhere = operation >= 128;
+    switch (operation % 13) {
       case 0:
         return world_.run_for(byte() * 10ms);
       case 1:
@@ -83,6 +85,7 @@ class Schedule {
       case 7:
         return forge(party);
       case 8:
+        if (is_elsewhere) world_.finder(party).be_quiet(world_.now() + 1s);
         world_.finder(party).on_network_changed(world_.now());
         return world_.settle(party);
       case 9:
@@ -94,6 +97,7 @@ class Schedule {
       case 11:
         return lose_ipv6(party);
       case 12:
+        if (is_elsewhere) world_.finder(party).on_peer_told();
         return plan(party);
     }
   }
