@@ -212,11 +212,14 @@ def test_laptop_that_changes_its_home(lab):
     assert download.finish() == pair.digest
 
 
-@pytest.mark.parametrize("kind", ["port-restricted", "symmetric, sequential ports", "double NAT"])
-def test_laptop_that_moves_to_another_network_goes_on(lab, kind):
+@pytest.mark.parametrize("kind, peer", [
+    ("port-restricted", "port-restricted"), ("symmetric, sequential ports", "port-restricted"),
+    ("double NAT", "port-restricted"), ("port-restricted", "symmetric, ports preserved"),
+    ("symmetric, ports preserved", "symmetric, ports preserved")])
+def test_laptop_that_moves_to_another_network_goes_on(lab, kind, peer):
     """Behind lines with delay, where a path takes round trips to find again."""
     line = {"delay_ms": 5}
-    homes = [lab.natbox_home("port-restricted", **line) for _ in range(2)]
+    homes = [lab.natbox_home(nat, **line) for nat in (peer, "port-restricted")]
     other = lab.natbox_home(kind, **line)
     pair = Pair(lab, size=SIZE, homes=homes)
     pair.forward_web()
