@@ -58,6 +58,8 @@ class RoamingWorld {
     return net_.world().now() - begin;
   }
   void move() { net_.home_a().host().move_to(cafe_.home().lan(), cafe_.home().host_options()); }
+  /// A second interface comes up, and all packets go by the first as before.
+  void plug_in() { net_.home_a().host().attach(cafe_.home().lan(), cafe_.home().host_options()); }
 
   bool is_intact() const { return !laptop_->is_over() && !nas_->is_over(); }
 
@@ -135,6 +137,23 @@ TEST(Roaming, ALaptopComesBackFromAnywhere) {
     for (const NatKind peer : {NatKind::kAddressRestricted, NatKind::kSymmetricPreserving}) {
       expect_back_soon({from, NatKind::kPortRestricted, peer}, Relay::kNone, kOneInTwenty);
     }
+  }
+}
+
+/// The peer's NAT might be spoilt, had this been a move: so both wait until the server says that
+/// it sees the laptop where it was.
+TEST(Roaming, AnInterfaceThatChangesNothingHoldsASessionUpForAMomentAlone) {
+  for (std::uint64_t seed = 1; seed <= seeds(Relay::kNone); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    RoamingWorld net(
+        {NatKind::kPortRestricted, NatKind::kPortRestricted, NatKind::kSymmetricPreserving}, seed,
+        Relay::kNone);
+    ASSERT_TRUE(net.connect());
+
+    net.plug_in();
+
+    EXPECT_TRUE(net.exchange(600ms));
+    EXPECT_TRUE(net.is_intact());
   }
 }
 
