@@ -31,6 +31,11 @@ constexpr Duration kFanGrace = 3s;
 /// trip.
 constexpr Duration kFanPatience = 5s;
 
+/// The same NAT, though it has gone on to other ports.
+bool is_alike(const nat::NatProfile& a, const nat::NatProfile& b) {
+  return nat_class(a) == nat_class(b) && a.external == b.external;
+}
+
 bool is_internet(const IpAddress& ip) { return !ip.is_private() && !ip.is_link_local(); }
 
 /// It leads through NATs, as a rule.
@@ -47,7 +52,8 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   const bool is_moved = is_peer_told_ || local_profile_.udp.external != local.udp.external ||
                         peer_profile_.udp.external != peer.udp.external;
   const bool is_repeated = plan_ && round_ == round && *plan_ == plan && !is_moved;
-  const bool is_tcp_known = local_profile_.tcp == local.tcp && peer_profile_.tcp == peer.tcp;
+  const bool is_tcp_known =
+      is_alike(local_profile_.tcp, local.tcp) && is_alike(peer_profile_.tcp, peer.tcp);
   local_profile_ = local;
   peer_profile_ = peer;
   // The peer may have lost the path, or have moved, while we are silent.
@@ -62,8 +68,8 @@ void PathFinder::Impl::set_profiles(const SideProfile& local, const SideProfile&
   const TimePoint begin_at = std::clamp(go_at, now, now + kGoWithin);
   if (is_repeated && !is_search_due && !is_turn(plan, now)) {
     const bool is_due = streams_.is_due() || !is_tcp_known;
-    if (is_due) streams_.set_profiles(local, peer, round, begin_at, now);
-    return;
+    const auto next_go = is_due ? std::optional<TimePoint>(begin_at) : std::nullopt;
+    return streams_.set_profiles(local, peer, round, next_go, now);
   }
   const bool is_new_round = plan_ && round_ != round;
   plan_ = std::move(plan);

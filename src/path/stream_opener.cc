@@ -69,7 +69,7 @@ void StreamOpener::add_remote(const Candidate& candidate, TimePoint now) {
 }
 
 void StreamOpener::set_profiles(const SideProfile& own, const SideProfile& peer, unsigned round,
-                                TimePoint go_at, TimePoint now) {
+                                std::optional<TimePoint> go_at, TimePoint now) {
   methods_ = own.methods & peer.methods;
   const bool is_counted = nat_class(own.tcp) == NatClass::kSequential;
   local_shift_ = keeps_ports(own.tcp) || is_counted ? round : 0;
@@ -79,8 +79,8 @@ void StreamOpener::set_profiles(const SideProfile& own, const SideProfile& peer,
   const bool is_udp_out = own.udp.is_blocked || peer.udp.is_blocked;
   udp_lead_ = is_udp_out ? Duration::zero() : kUdpLead;
   has_news_ = has_told_ = false;
-  if (go_at == go_at_) return;
-  go_at_ = go_at;
+  if (!go_at || *go_at == go_at_) return;
+  go_at_ = *go_at;
   rest_ = kRestFirst;
   if (is_wanted_) begin(now);
 }

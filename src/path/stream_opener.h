@@ -69,8 +69,9 @@ class StreamOpener {
   /// Host candidates name the port to connect from; reflexive ones are told to the peer now.
   void add_local(const Candidate& candidate);
   void add_remote(const Candidate& candidate, TimePoint now);
+  /// `go_at`: where a campaign is to begin; nullopt: what goes on goes on.
   void set_profiles(const SideProfile& own, const SideProfile& peer, unsigned round,
-                    TimePoint go_at, TimePoint now);
+                    std::optional<TimePoint> go_at, TimePoint now);
   /// Whether there is no path, or one that is doubted. Told whenever it may have changed.
   void set_wanted(bool is_wanted, TimePoint now);
   bool is_wanted() const { return is_wanted_; }
