@@ -140,8 +140,9 @@ TEST(Roaming, ALaptopComesBackFromAnywhere) {
   }
 }
 
-/// The peer's NAT might be spoilt, had this been a move: so both wait until the server says that
-/// it sees the laptop where it was.
+/// The peer's NAT might be spoilt, had this been a move. So the laptop waits until the peer asks it
+/// where it was, or the server says that it sees it there: not for all of the second that is the
+/// limit.
 TEST(Roaming, AnInterfaceThatChangesNothingHoldsASessionUpForAMomentAlone) {
   for (std::uint64_t seed = 1; seed <= seeds(Relay::kNone); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
