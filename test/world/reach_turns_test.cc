@@ -133,33 +133,14 @@ std::string name_of(const Case& c, std::uint64_t seed) {
          ", seed " + std::to_string(seed);
 }
 
-TEST(ReachTurns, TwoThatSearchForAThirdAtOnceTakeTurns) {
+/// `begin` starts two searches at once, which want the router of the NAS.
+void expect_turns(void (*begin)(ThreeHomes&)) {
   for (const Case& c : kCases) {
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {
       SCOPED_TRACE(name_of(c, seed));
       ThreeHomes net(c.searcher, c.searcher, c.third, seed);
 
-      net.want(net.laptop(), "nas", 8'080);
-      net.want(net.phone(), "nas", 8'080);
-
-      const auto taken = net.run_until(
-          [&] { return net.has_path(net.laptop(), "nas") && net.has_path(net.phone(), "nas"); },
-          kBothTurns);
-      EXPECT_TRUE(taken) << net.story();
-      EXPECT_TRUE(net.has_waited_for_budget()) << net.story();
-      EXPECT_LE(net.entries(), kEntriesMax) << net.story();
-    }
-  }
-}
-
-TEST(ReachTurns, OneThatSearchesForTwoAtOnceTakesThemInTurns) {
-  for (const Case& c : kCases) {
-    for (std::uint64_t seed = 1; seed <= 4; ++seed) {
-      SCOPED_TRACE(name_of(c, seed));
-      ThreeHomes net(c.searcher, c.searcher, c.third, seed);
-
-      net.want(net.nas(), "laptop", 8'080);
-      net.want(net.nas(), "phone", 8'081);
+      begin(net);
 
       const auto taken = net.run_until(
           [&] { return net.has_path(net.nas(), "laptop") && net.has_path(net.nas(), "phone"); },
@@ -169,6 +150,20 @@ TEST(ReachTurns, OneThatSearchesForTwoAtOnceTakesThemInTurns) {
       EXPECT_LE(net.entries(), kEntriesMax) << net.story();
     }
   }
+}
+
+TEST(ReachTurns, TwoThatSearchForAThirdAtOnceTakeTurns) {
+  expect_turns([](ThreeHomes& net) {
+    net.want(net.laptop(), "nas", 8'080);
+    net.want(net.phone(), "nas", 8'080);
+  });
+}
+
+TEST(ReachTurns, OneThatSearchesForTwoAtOnceTakesThemInTurns) {
+  expect_turns([](ThreeHomes& net) {
+    net.want(net.nas(), "laptop", 8'080);
+    net.want(net.nas(), "phone", 8'081);
+  });
 }
 
 /// What was promised with an offer to a peer that needs no search is free as soon as that is known.
