@@ -75,6 +75,12 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
   static constexpr std::uint16_t kTcpPort = 27'183;
   static constexpr Duration kTcpOneWay = std::chrono::milliseconds(15);
 
+  /// Worlds outlive homes: what is on its way in one must not come to what is gone.
+  ~WatchedHome() override {
+    watch_.reset();
+    world_.cancel(wake_);
+    for (const sim::EventId event : on_the_way_) world_.cancel(event);
+  }
   WatchedHome(sim::Internet& internet, StunHost& stun, sim::NatKind kind, std::uint64_t seed,
               const sim::HomeOptions& options = {})
       : world_(internet.world()),
@@ -141,12 +147,12 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
     connections_[id] = {remote, local};
     ++connects;
     if (!is_tcp_blocked && remote != silent_tcp) {
-      world_.after(2 * kTcpOneWay, [this, id] {
+      on_the_way_.push_back(world_.after(2 * kTcpOneWay, [this, id] {
         if (!connections_.contains(id)) return;
         context_->now = world_.now();
         watch_->on_connected(id, connections_[id].remote);
         wake();
-      });
+      }));
     }
     return id;
   }
@@ -191,12 +197,12 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
     const auto [remote, local] = connection->second;
     const Address seen = tcp_nat_ ? tcp_nat_->outbound(local, remote, world_.now()).from : local;
     const Bytes answer = stun_.answer(remote, seen, request, world_.now());
-    world_.after(2 * kTcpOneWay, [this, socket, remote = remote, answer] {
+    on_the_way_.push_back(world_.after(2 * kTcpOneWay, [this, socket, remote = remote, answer] {
       if (!connections_.contains(socket)) return;
       context_->now = world_.now();
       endpoint_->on_datagrams(socket, remote, answer, answer.size(), world_.now());
       wake();
-    });
+    }));
   }
 
   sim::World& world_;
@@ -213,6 +219,7 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
   std::optional<agent::NodeContext> context_;
   std::optional<agent::NatWatch> watch_;
   sim::EventId wake_;
+  std::vector<sim::EventId> on_the_way_;  ///< Of TCP, those that have come among them.
   sim::Timer timer_;
 };
 
