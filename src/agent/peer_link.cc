@@ -10,7 +10,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Without a path: both tell their candidates anew, by which they begin a search together ..
+// Without a path: both tell their candidates anew, by which they begin a search together (in a new
+// network, where it came to nothing once, another one) ..
 constexpr Duration kPathRecovery = 300ms;
 constexpr Duration kRecoverEvery = 6s;   // .. again and again ..
 constexpr Duration kPathPatience = 25s;  // .. and after this, the session is given up.
@@ -75,6 +76,7 @@ void PeerLink::on_address_changed() { is_relayed() ? on_relayed_news() : on_netw
 void PeerLink::on_moved() {
   if (session_ == nullptr || session_->paths() == nullptr) return;
   if (handler_.server_rtt() == Duration::zero()) return;
+  has_moved_ = true;
   unknown_until_ = context_.now + kUnknownMax;
   session_->paths()->be_quiet(*unknown_until_);
 }
@@ -109,7 +111,7 @@ void PeerLink::on_timeout() {
   }
   if (recover_at_ && now >= *recover_at_) {
     recover_at_ = now + kRecoverEvery;
-    if (attempt_) tell_news();
+    if (attempt_) has_moved_ ? start_round() : tell_news();
     handler_.doubt_own_address();
   }
   if (path_lost_at_ && now >= *path_lost_at_ + kPathPatience) {
@@ -119,7 +121,7 @@ void PeerLink::on_timeout() {
 
 std::optional<TimePoint> PeerLink::next_timeout() const {
   std::optional<TimePoint> next = earlier(earlier(retry_at_, tcp_at_), next_round_at_);
-  if (holds_tcp_ && is_relayed()) next = earlier(next, round_ends_at_);
+  if (holds_tcp_ && is_round_open()) next = earlier(next, round_ends_at_);
   if (holds_tcp_ && !is_looking_for_path()) next = earlier(next, context_.now);
   if (attempt_ && state_ == State::kConnecting) {
     next = earlier(next, earlier(look_at_, attempt_->deadline));
@@ -141,6 +143,7 @@ void PeerLink::end_session(std::string_view reason) {
   upgrades_ = 0;
   path_lost_at_.reset();
   recover_at_.reset();
+  has_moved_ = false;
   state_ = State::kNone;
   reason_ = reason;
   users_.on_session_lost();
@@ -232,6 +235,7 @@ void PeerLink::on_path_changed(session::Session& session) {
   if (path != nullptr) {
     path_lost_at_.reset();
     recover_at_.reset();
+    has_moved_ = false;
     if (state_ == State::kConnected) reason_.clear();
     context_.log.info(context_.now, "peer.path peer={} path={} relayed={}", record_.id.brief(),
                       path->remote.text(), is_relayed());

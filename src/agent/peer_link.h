@@ -215,6 +215,7 @@ class PeerLink final : public session::SessionHandler {
   std::optional<TimePoint> retry_at_;
   /// The peer does not know where this node is now. It is told, as soon as the server has seen it.
   std::optional<TimePoint> unknown_until_;
+  bool has_moved_ = false;  ///< And has no path from there.
   std::optional<TimePoint> path_lost_at_;
   std::optional<TimePoint> recover_at_;  ///< Then candidates are sent again, for want of a path.
   std::optional<TimePoint> tcp_at_;      ///< Without a path by then, TCP is wanted as well.

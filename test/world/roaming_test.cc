@@ -57,13 +57,16 @@ class RoamingWorld {
     if (!until(is_heard, patience)) return std::nullopt;
     return net_.world().now() - begin;
   }
-  void move() { net_.home_a().host().move_to(cafe_.home().lan(), cafe_.home().host_options()); }
+  void move() { go_to(cafe_.home()); }
+  /// From its radio to a cable: another address behind the same router.
+  void move_within() { go_to(net_.home_a().home()); }
   /// A second interface comes up, and all packets go by the first as before.
   void plug_in() { net_.home_a().host().attach(cafe_.home().lan(), cafe_.home().host_options()); }
 
   bool is_intact() const { return !laptop_->is_over() && !nas_->is_over(); }
 
  private:
+  void go_to(sim::Home& home) { net_.home_a().host().move_to(home.lan(), home.host_options()); }
   template <class Done>
   bool until(Done done, Duration patience) {
     return net_.world().run_until(done, net_.world().now() + patience);
@@ -106,6 +109,11 @@ void expect_back_soon(const Move& move, Relay relay, std::size_t late_max) {
       << text_of(move) << ": " << seconds(took.back()) << " s";
 }
 constexpr std::size_t kOneInTwenty = 1;
+
+bool is_port_filtering(NatKind kind) {
+  return kind == NatKind::kPortRestricted || kind == NatKind::kSymmetricPreserving ||
+         kind == NatKind::kDoubleNat;
+}
 
 /// No search is needed between any two of them.
 std::vector<NatKind> kept_ports() {
@@ -155,6 +163,27 @@ TEST(Roaming, AnInterfaceThatChangesNothingHoldsASessionUpForAMomentAlone) {
 
     EXPECT_TRUE(net.exchange(600ms));
     EXPECT_TRUE(net.is_intact());
+  }
+}
+
+/// The router still has the mappings of the old address. One that preserves ports gives the new one
+/// others towards the same peer, so that a peer whose NAT filters ports has to search.
+TEST(Roaming, ALaptopKeepsItsConnectionsBehindTheSameRouter) {
+  constexpr Duration kSearch = 8s;  // Half of them take 3 s.
+  for (const NatKind here : kept_ports()) {
+    for (const NatKind peer : kept_ports()) {
+      const bool is_searched = here == NatKind::kSymmetricPreserving && is_port_filtering(peer);
+      for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        SCOPED_TRACE(text_of({here, here, peer}) + ", seed " + std::to_string(seed));
+        RoamingWorld net({here, here, peer}, seed, Relay::kNone);
+        ASSERT_TRUE(net.connect());
+
+        net.move_within();
+
+        EXPECT_TRUE(net.exchange(is_searched ? kSearch : kBackWithin));
+        EXPECT_TRUE(net.is_intact());
+      }
+    }
   }
 }
 
