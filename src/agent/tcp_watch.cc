@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <numeric>
 #include <utility>
 
+#include "nat/port_pattern.h"
 #include "nat/stream_survey.h"
 #include "nat/stun_transaction.h"
 
@@ -51,7 +54,7 @@ void TcpWatch::measure(const std::vector<Address>& servers, std::uint16_t port) 
 void TcpWatch::begin() {
   is_begun_ = true;
   begun_at_ = context_.now;
-  for (const Address& server : servers_) connections_.push_back(connect(server));
+  for (const Address& server : servers_) connections_.push_back(connect(server, port_));
   settle();
 }
 
@@ -143,11 +146,11 @@ std::optional<TimePoint> TcpWatch::next_timeout() const {
 
 // --- Connections ---
 
-TcpWatch::Connection TcpWatch::connect(const Address& remote) {
+TcpWatch::Connection TcpWatch::connect(const Address& remote, std::uint16_t port) {
   Connection connection;
   connection.remote = remote;
   connection.due_at = context_.now + kPatience;
-  connection.socket = sockets_.connect_tcp(remote, port_, kPatience);
+  connection.socket = sockets_.connect_tcp(remote, port, kPatience);
   if (!connection.socket) connection.stage = Stage::kFailed;
   return connection;
 }
@@ -208,6 +211,9 @@ void TcpWatch::settle() {
     tell_at_.reset();
     measured_ = connections_;
     conclude();
+    if (is_counted()) {  // What it showed may be as old as an earlier measurement.
+      for (Connection& connection : connections_) drop(connection);
+    }
   }
   on_changed_();  // By which it may come to be held.
   keep_or_drop();
@@ -221,13 +227,22 @@ void TcpWatch::tell_early() {
   on_changed_();
 }
 
-/// A NAT may show a mapping that it has kept since an earlier connection: not its newest one.
+/// Of a NAT that counts it is a new mapping, since reopen() asks from a new port. Those of the
+/// measurement may have been made long before, minutes apart, or in another order than asked for:
+/// they tell less of the way in which it counts. Any two lie a multiple of its step apart.
 void TcpWatch::take_newest(const Address& mapped) {
+  const int ahead = mapped.port - profile_.last_port;
+  const bool is_near = mapped.ip == profile_.external && std::abs(ahead) <= nat::kSequenceGapMax;
+  if (is_counted() && is_near && ahead != 0) {
+    const int step = std::gcd(profile_.step, ahead);
+    profile_.step = ahead > 0 ? step : -step;
+  }
   profile_.external = mapped.ip;
-  constexpr int kBehindMax = 1'000;  // Further back it counts anew, from somewhere else.
-  const int ahead = (mapped.port - profile_.last_port) * (profile_.step < 0 ? -1 : 1);
-  const bool is_counted = profile_.allocation == nat::PortAllocation::kSequential;
-  if (!is_counted || ahead > 0 || ahead < -kBehindMax) profile_.last_port = mapped.port;
+  profile_.last_port = mapped.port;
+}
+
+bool TcpWatch::is_counted() const {
+  return profile_.allocation == nat::PortAllocation::kSequential;
 }
 
 void TcpWatch::keep_or_drop() {
@@ -245,14 +260,16 @@ void TcpWatch::keep_or_drop() {
 }
 
 /// In turn to each service: the system may keep a pair of addresses to itself for a while after a
-/// connection between them ended (RFC 9293 section 3.4.1, TIME-WAIT).
+/// connection between them ended (RFC 9293 section 3.4.1, TIME-WAIT). A NAT keeps it as well, and
+/// for minutes: one that counts would show a port that it has long gone on from.
 void TcpWatch::reopen() {
   reopen_at_.reset();
   const bool is_awaited = retry_ <= kRetryFirst;
   const std::size_t count = is_awaited ? std::min(kReopenedMax, servers_.size()) : 1;
+  const std::uint16_t port = is_counted() ? 0 : port_;
   for (std::size_t i = 0; i < count; ++i) {
     next_server_ = (next_server_ + 1) % servers_.size();
-    connections_.push_back(connect(servers_[next_server_]));
+    connections_.push_back(connect(servers_[next_server_], port));
   }
   settle();
 }

@@ -15,7 +15,9 @@ namespace openp2p::agent {
 
 /// The mapping of the node's TCP port: learned by one connection to each of a few STUN services,
 /// all from that port (RFC 8489 section 6.2.2: one request, TCP repeats it), and kept alive by one
-/// of them while it is held. With nothing measured or held it has no connection and no timer.
+/// of them while it is held. Of a NAT that counts ports, a connection from a new port shows the
+/// newest one whenever it comes to be held. With nothing measured or held it has no connection and
+/// no timer.
 ///
 /// Sockets are closed by on_timeout() alone, never from inside what the Node hands on about them.
 /// Threading: one owner.
@@ -67,7 +69,7 @@ class TcpWatch {
   };
 
   void begin();
-  Connection connect(const Address& remote);
+  Connection connect(const Address& remote, std::uint16_t port);
   Connection* find(SocketId socket);
   Connection* live();
   const Connection* live() const;
@@ -80,6 +82,7 @@ class TcpWatch {
   void conclude();
   void keep_or_drop();
   void take_newest(const Address& mapped);
+  bool is_counted() const;  ///< The NAT takes ports one after another: only its newest one counts.
   void reopen();
 
   NodeContext& context_;

@@ -205,11 +205,12 @@ Address StreamOpener::asked_at(const Target& target) const {
 void StreamOpener::connect_predicted(TimePoint now) {
   if (!prediction_) return;
   for (unsigned i = 0; i < kPredictedPerStep; ++i) {
-    // The peer's mapping for our address was made by its first SYN. Half of the ports are always
-    // those; the rest moves on, for NATs that map anew each time, and where earlier rounds have
-    // made mappings since the NAT was measured.
+    // The peer's mapping for our address was made by its first SYN, and perhaps before the newest
+    // that it tells of. Half of the ports are always those; the rest moves on, for NATs that map
+    // anew each time, and where earlier rounds have made mappings since the NAT was measured.
     const unsigned moved = i < kPredictedPerStep / 2 ? i : i + static_cast<unsigned>(step_);
-    const unsigned index = is_prediction_mutual_ ? predicted_ : moved;
+    const unsigned behind = prediction_->size() - kPredictedBehind;  // On a ring.
+    const unsigned index = is_prediction_mutual_ ? predicted_ : behind + moved;
     const Address remote{predicted_ip_, prediction_->at(index)};
     if (is_under_way(remote)) continue;
     const std::uint16_t local_port = shifted(local_port_, local_shift_);

@@ -49,6 +49,7 @@ class StreamOpener {
   static constexpr Duration kTrickle = std::chrono::seconds(10);
   static constexpr int kConnectsBurst = 96;
   static constexpr unsigned kPredictedPerStep = 12;  ///< Ports, where the peer's NAT counts them.
+  static constexpr unsigned kPredictedBehind = 3;    ///< .. so many not after the last one.
   static constexpr int kSteps = 9;                   ///< 5 s.
   /// So much later than UDP, which in easy cases has a path by then, and no SYN is sent at all. At
   /// once where UDP is known not to pass.

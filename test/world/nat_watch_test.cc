@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "agent/tcp_watch.h"
 #include "test/world/watched_home.h"
 
 namespace openp2p::test {
@@ -128,6 +129,52 @@ TEST_F(NatWatch, MeasuresTcpAnewWhileItIsHeld) {
   world.run_for(40s);
 
   EXPECT_EQ(home.watch().profile().tcp.allocation, PortAllocation::kSequential);
+}
+
+/// The mappings of earlier connections are still there.
+TEST_F(NatWatch, KnowsTheNewestTcpPortOfANatThatCountsWheneverItIsHeld) {
+  WatchedHome& home = measured(sim::NatKind::kSymmetricSequential);
+  const auto map_one = [&](std::uint16_t port) {
+    const Address from{IpAddress::v4(192, 168, 1, 99), port};
+    return home.tcp_nat().outbound(from, stun.address(), world.now()).from.port;
+  };
+  std::uint16_t neighbour = 2'000;
+  for (int round = 0; round < 5; ++round) {
+    for (int i = 0; i < 7; ++i) map_one(neighbour++);
+
+    home.watch().hold_tcp();
+    world.run_for(5s);
+
+    const nat::NatProfile& tcp = home.watch().profile().tcp;
+    EXPECT_EQ(tcp.step, 1);
+    const int ahead = map_one(neighbour++) - tcp.last_port;
+    EXPECT_GE(ahead, 1) << "round " << round;
+    EXPECT_LE(ahead, static_cast<int>(agent::TcpWatch::kReopenedMax)) << "round " << round;
+    home.watch().release_tcp();
+    world.run_for(15s);
+  }
+}
+
+/// A server was connected to from the same port, long before the others.
+TEST_F(NatWatch, MappingsOfSeveralTimesDoNotHideHowANatCounts) {
+  for (const bool is_first_older : {true, false}) {
+    WatchedHome& home = enter(sim::NatKind::kSymmetricSequential, is_first_older ? 1 : 2);
+    const Address own{*home.home().host().address(sim::Family::kV4), WatchedHome::kTcpPort};
+    home.tcp_nat().outbound(own, stun.address(is_first_older ? 0 : 1), world.now());
+    for (std::uint16_t i = 0; i < 4; ++i) {
+      home.tcp_nat().outbound(
+          {IpAddress::v4(192, 168, 1, 99), static_cast<std::uint16_t>(2000 + i)}, stun.address(),
+          world.now());
+    }
+    home.watch().set_stun_servers(stun.names());
+    ASSERT_TRUE(home.settle_down());
+    ASSERT_EQ(home.watch().profile().tcp.step, is_first_older ? 5 : -5);
+
+    home.watch().hold_tcp();
+    world.run_for(5s);
+
+    EXPECT_EQ(home.watch().profile().tcp.step, 1);
+  }
 }
 
 TEST_F(NatWatch, SleepsWhenNothingIsWanted) {

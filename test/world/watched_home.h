@@ -117,6 +117,7 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
   sim::Home& home() { return home_; }
   sim::World& world() { return world_; }
   std::size_t tcp_connections() const { return connections_.size(); }
+  sim::NatTable& tcp_nat() { return *tcp_nat_; }
   /// Runs until nothing is being measured.
   bool settle_down(Duration patience = std::chrono::seconds(40)) {
     return world_.run_until(
@@ -139,7 +140,8 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
   std::optional<Opened> open_udp(bool) override { return std::nullopt; }
   std::optional<SocketId> connect_tcp(const Address& remote, std::uint16_t port,
                                       Duration) override {
-    const Address local{*home_.host().address(sim::Family::kV4), port};
+    const std::uint16_t from = port != 0 ? port : ephemeral_port_++;
+    const Address local{*home_.host().address(sim::Family::kV4), from};
     for (const auto& [other, connection] : connections_) {
       if (connection.remote == remote && connection.local == local) return std::nullopt;
     }
@@ -215,6 +217,7 @@ class WatchedHome final : public path::SocketSource, private session::StunHandle
   std::optional<sim::NatTable> tcp_nat_;
   std::map<SocketId, Connection> connections_;
   std::uint64_t next_id_ = 1'000'000;
+  std::uint16_t ephemeral_port_ = 32'768;
   std::unique_ptr<session::Endpoint> endpoint_;
   std::optional<agent::NodeContext> context_;
   std::optional<agent::NatWatch> watch_;
