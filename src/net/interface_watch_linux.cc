@@ -66,7 +66,7 @@ class NetlinkWatch final : public InterfaceWatch {
       : socket_(std::move(socket)),
         on_change_(std::move(on_change)),
         known_(list_interface_addresses()),
-        gathered_(io, [this](TimePoint now) { tell(now); }),
+        gathered_(io, [this](TimePoint now) { tell_gathered(now); }),
         readiness_(io, socket_.number(), {[this] { on_readable(); }, {}, {}}),
         suspend_watch_(make_suspend_watch(io, [this] { note(News::kCertain); })) {
     readiness_.want_read(true);
@@ -79,11 +79,13 @@ class NetlinkWatch final : public InterfaceWatch {
       if (bytes < 0 && errno == ENOBUFS) {
         note(News::kCertain);  // Messages were lost: anything may have happened.
       } else if (bytes < 0 && errno != EINTR) {
-        return;
+        break;
       } else if (bytes > 0) {
         read_messages(static_cast<unsigned int>(bytes));
       }
     }
+    // Who has other addresses must not go on as before for as long as the rest is gathered.
+    if (std::exchange(is_first_, false)) tell(monotonic_now());
   }
 
   void read_messages(unsigned int bytes) {
@@ -99,10 +101,15 @@ class NetlinkWatch final : public InterfaceWatch {
     if (is_gathering_) return;
     is_gathering_ = true;
     gathered_.arm(monotonic_now() + kGatherFor);
+    is_first_ = true;
+  }
+
+  void tell_gathered(TimePoint now) {
+    is_gathering_ = is_first_ = false;
+    tell(now);
   }
 
   void tell(TimePoint now) {
-    is_gathering_ = false;
     auto found = list_interface_addresses();
     const bool is_news = is_certain_ || found != known_;
     is_certain_ = false;
@@ -116,6 +123,7 @@ class NetlinkWatch final : public InterfaceWatch {
   alignas(nlmsghdr) std::array<std::byte, 8192> room_;  // What the kernel fills at most.
   bool is_certain_ = false;
   bool is_gathering_ = false;
+  bool is_first_ = false;  ///< Of what is gathered; not looked at yet.
   Timer gathered_;
   Readiness readiness_;
   std::unique_ptr<SuspendWatch> suspend_watch_;

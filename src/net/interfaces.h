@@ -32,9 +32,9 @@ constexpr std::size_t kInterfaceAddressesMax = 256;  // A large server has tens.
 /// link-local ones need a scope that only this machine knows.
 bool is_host_candidate(const InterfaceAddress& address);
 
-/// Tells, at most every 100 ms, that addresses, interfaces or default routes changed, or that the
-/// machine was suspended. What changed is for the owner to look up: many events come together when
-/// a machine moves to another network.
+/// Tells that addresses, interfaces or default routes changed, or that the machine was suspended:
+/// the first change at once, and what follows within 100 ms together. What changed is for the owner
+/// to look up: many events come together when a machine moves to another network.
 ///
 /// Costs no wake-up while nothing changes (netlink), or where the system tells nothing, a look at
 /// the list every 15 seconds. Threading: the loop's thread; `io` outlives it.
