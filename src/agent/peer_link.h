@@ -155,9 +155,9 @@ class PeerLink final : public session::SessionHandler {
     std::uint64_t echo = 0;  ///< Of the peer's last challenge.
     unsigned challenges = 0;
     path::SideProfile peer_profile;
-    std::optional<unsigned>
-        told_entries;  ///< SideProfile::entries_left, as the peer heard it last.
-    std::vector<path::Candidate> told_places;  ///< own_places(), likewise.
+    /// SideProfile::entries_left and own_places(), as the peer heard them last.
+    std::optional<unsigned> told_entries;
+    std::vector<path::Candidate> told_places;
     Duration peer_server_rtt = Duration::zero();
     /// The first signal waits until then for a fresh profile.
     std::optional<TimePoint> profile_patience;
